@@ -1,0 +1,45 @@
+//! The machine's own clocks.
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::clock::{Clock, Timestamp};
+
+/// The wall clock, beside a clock that is never set back and counts sleep.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        // A wall clock before 1970 or after 9999 is shown as the nearest end; the leader's clock
+        // rules refuse to stamp with either.
+        let start = Timestamp::from_millis(0).expect("zero is within the range of timestamps");
+        start.plus_millis(millis(clock_gettime(ClockId::Realtime)))
+    }
+
+    fn steady_millis(&self) -> i64 {
+        millis(clock_gettime(STEADY))
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const STEADY: ClockId = ClockId::Boottime;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const STEADY: ClockId = ClockId::Monotonic;
+
+fn millis(time: Timespec) -> i64 {
+    time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_clocks_tell_a_plausible_time_and_do_not_run_back() {
+        let (wall, steady) = (SystemClock.now(), SystemClock.steady_millis());
+
+        assert!(wall > "2024-01-01T00:00:00.000Z".parse().unwrap());
+        assert!(SystemClock.steady_millis() >= steady);
+        assert!(steady > 0);
+    }
+}

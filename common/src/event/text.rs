@@ -1,0 +1,170 @@
+//! Texts that people choose and other people read: names and URLs to show.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use unicode_normalization::is_nfc;
+
+/// A pseudonym or display name: 1 to 100 characters in NFC, without control or bidi characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+/// Why a text is not a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAName {
+    /// Nothing, or more than [`Name::MAX_CHARS`].
+    #[error("a name has 1 to 100 characters")]
+    Length,
+    /// A control character, or one that changes the direction of the text around it.
+    #[error("a name has no control or bidi characters")]
+    Character,
+    /// The same name could be written in another way.
+    #[error("a name is in Unicode's normalisation form C")]
+    NotNormalised,
+}
+
+impl Name {
+    /// How many characters (Unicode scalar values) a name has at most.
+    pub const MAX_CHARS: usize = 100;
+
+    /// The name as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = NotAName;
+
+    fn try_from(text: String) -> Result<Self, NotAName> {
+        // The byte bound keeps the count below cheap: no character has more than four.
+        if text.is_empty()
+            || text.len() > Self::MAX_CHARS * 4
+            || text.chars().count() > Self::MAX_CHARS
+        {
+            return Err(NotAName::Length);
+        }
+        if text.chars().any(|c| c.is_control() || is_bidi(c)) {
+            return Err(NotAName::Character);
+        }
+        if !is_nfc(&text) {
+            return Err(NotAName::NotNormalised);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The URL of a node, to be shown and never dialled: http or https, at most 255 plain characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ServerUrl(String);
+
+/// Why a text is not a URL that can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a server is an http:// or https:// URL of at most 255 characters, without spaces, quotes, brackets or userinfo"
+)]
+pub struct NotAServerUrl;
+
+impl ServerUrl {
+    /// The URL as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ServerUrl {
+    type Error = NotAServerUrl;
+
+    fn try_from(text: String) -> Result<Self, NotAServerUrl> {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\`{}|^".contains(&b);
+        let fits =
+            !host.is_empty() && !host.contains('@') && text.len() <= 255 && text.bytes().all(plain);
+        if fits { Ok(Self(text)) } else { Err(NotAServerUrl) }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ServerUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The characters of Unicode's `Bidi_Control` property.
+const fn is_bidi(c: char) -> bool {
+    matches!(c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_normalised_and_show_as_they_are() {
+        let name = |text: &str| Name::try_from(text.to_owned()).map(|n| n.to_string());
+
+        assert_eq!(name("Zoë 日本 🦀"), Ok("Zoë 日本 🦀".to_owned()));
+        assert_eq!(name(&"🦀".repeat(100)), Ok("🦀".repeat(100)));
+        assert_eq!(name(""), Err(NotAName::Length));
+        assert_eq!(name(&"a".repeat(101)), Err(NotAName::Length));
+        assert_eq!(name("Zoe\u{308}"), Err(NotAName::NotNormalised));
+        for c in ['\0', '\n', '\u{7f}', '\u{85}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{61c}'] {
+            assert_eq!(name(&format!("a{c}b")), Err(NotAName::Character), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn only_web_urls_are_shown() {
+        let url = |text: &str| ServerUrl::try_from(text.to_owned()).is_ok();
+
+        assert!(url("https://mirror.example.com"));
+        assert!(url("http://127.0.0.1:8080/base?x=1"));
+        for bad in [
+            "",
+            "https://",
+            "https:///path",
+            "ftp://a.example",
+            "javascript:alert(1)",
+            "https://user@host.example",
+            "https://a.example/\"onclick",
+            "https://a b.example",
+            &format!("https://{}", "a".repeat(300)),
+        ] {
+            assert!(!url(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What the roles of a Diogenes log share: the formats, the tree, the verifier and the shell
+//! around them.
+//!
+//! Modules above the line are pure: no runtime, no database, no network. The `shell` feature adds
+//! the rest.
+
+pub mod batch;
+pub mod canonical;
+pub mod checkpoint;
+pub mod clock;
+pub mod cosignature;
+pub mod event;
+pub mod evidence;
+pub mod head;
+pub mod keys;
+pub mod leaf;
+pub mod merkle;
+pub mod note;
+pub mod statement;
+pub mod view;
+pub mod wire;
+
+#[cfg(feature = "shell")]
+pub mod client;
+#[cfg(feature = "shell")]
+pub mod clock_system;
+#[cfg(feature = "shell")]
+pub mod config;
+#[cfg(feature = "shell")]
+pub mod exit;
+#[cfg(feature = "shell")]
+pub mod files;
+#[cfg(feature = "shell")]
+pub mod read;
+#[cfg(feature = "shell")]
+pub mod retry;
+#[cfg(feature = "shell")]
+pub mod server;
+#[cfg(feature = "shell")]
+pub mod shutdown;
+#[cfg(feature = "shell")]
+pub mod store;
+#[cfg(feature = "shell")]
+pub mod telemetry;

@@ -1,0 +1,99 @@
+//! The reads that leader and follower both answer, from verified data alone.
+//!
+//! A role builds one [`Reads`] at start, implements [`Node`] for its own state and merges
+//! [`router`] into its routes. Every request takes one [`Snapshot`] and answers from it: what is
+//! appended meanwhile is not seen.
+//!
+//! ```ignore
+//! let reads = Reads::new(Setup { store, published, round, facts, board, clock, tasks });
+//! let (router, document) = OpenApiRouter::new()
+//!     .merge(read::router::<App>(&limiter))
+//!     .merge(own_routes())
+//!     .split_for_parts();
+//! let router = router.merge(read::openapi(&document)).with_state(app);
+//! ```
+
+mod answer;
+mod entries;
+mod events;
+mod heads;
+mod health;
+mod keys;
+mod page;
+mod proofs;
+mod query;
+mod reads;
+mod replicate;
+mod snapshot;
+mod status;
+#[cfg(test)]
+mod testing;
+mod verify;
+mod witnesses;
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use proofs::{inclusion_proof, root_at};
+pub use query::Params;
+pub use reads::{Facts, LogFacts, Node, Reads, ReadyAsk, Role, Setup, verified_headers};
+pub use snapshot::{Published, Snapshot};
+pub use status::{Shown, StatusBoard};
+pub use verify::Verification;
+
+use crate::server::limits::{Class, Limiter};
+
+/// The routes, with the limits of their classes. Paths are complete: merge, do not nest.
+pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
+    let log = OpenApiRouter::new()
+        .routes(routes!(entries::head))
+        .routes(routes!(entries::entry))
+        .routes(routes!(heads::sth))
+        .routes(routes!(heads::tree_head))
+        .routes(routes!(proofs::inclusion))
+        .routes(routes!(proofs::consistency))
+        .routes(routes!(replicate::replicate))
+        .routes(routes!(witnesses::list))
+        .routes(routes!(witnesses::one))
+        .routes(routes!(status::replication_status))
+        .routes(routes!(health::well_known))
+        .route_layer(limiter.layer(Class::Log));
+    let query = OpenApiRouter::new()
+        .routes(routes!(entries::list))
+        .routes(routes!(keys::record))
+        .routes(routes!(keys::status))
+        .routes(routes!(verify::verify))
+        .route_layer(limiter.layer(Class::Query));
+    let unlimited = OpenApiRouter::new()
+        .routes(routes!(health::health))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(events::events))
+        .routes(routes!(page::page))
+        .route("/assets/style.css", get(page::style))
+        .route("/assets/live.js", get(page::script));
+    log.merge(query).merge(unlimited)
+}
+
+/// `GET /openapi.json`: the document of the assembled router.
+pub fn openapi<S: Clone + Send + Sync + 'static>(document: &OpenApi) -> Router<S> {
+    let text: std::sync::Arc<str> = document.to_json().unwrap_or_default().into();
+    let body = bytes::Bytes::copy_from_slice(text.as_bytes());
+    let answer = move || {
+        let body = body.clone();
+        async move {
+            let headers = [
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (CACHE_CONTROL, HeaderValue::from_static("public, max-age=60")),
+            ];
+            (headers, body).into_response()
+        }
+    };
+    Router::new().route("/openapi.json", get(answer))
+}

@@ -1,0 +1,17 @@
+//! What the log says about keys and peers: rows, the overlay that a batch works on, and the one
+//! function that changes them.
+//!
+//! Views are a pure function of the log: [`apply`] is the only way a row changes, on the leader
+//! and on a follower alike. It never fails; an entry that breaks a rule of state is stored
+//! without effect and the reason is kept.
+
+mod apply;
+mod overlay;
+mod rows;
+
+pub use apply::{Effect, NoEffect, apply, category_of, is_endorsed, may_register, needs};
+pub use overlay::{Changes, Needs, Overlay, Table};
+pub use rows::{EndorsedRow, KeyRow, ProfileRow, Reference, Role, Row, WitnessRow};
+
+/// The version of the views; another one in a database rebuilds them at start.
+pub const VERSION: i64 = 1;

@@ -1,0 +1,115 @@
+//! How the texts and numbers of the formats appear in the OpenAPI document.
+
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::clock::Timestamp;
+use crate::head::{HeadJson, Origin};
+use crate::keys::{Fingerprint, PublicKey, ShortFingerprint, Signature};
+use crate::merkle::{Hash, TreeSize};
+use crate::statement::FollowerStatus;
+
+/// Standard padded base64 (RFC 4648 section 4); names the schema only.
+#[derive(Clone, Copy, Debug)]
+pub struct Base64;
+
+macro_rules! texts {
+    ($($name:ident: $description:literal, $example:literal, $pattern:expr;)*) => {$(
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let pattern: Option<&str> = $pattern;
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .description(Some($description))
+                    .pattern(pattern)
+                    .examples([$example])
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {}
+    )*};
+}
+
+texts! {
+    Hash: "A SHA-256 digest.",
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        Some("^sha256:[0-9a-f]{64}$");
+    Fingerprint: "The SHA-256 digest of a key's SubjectPublicKeyInfo.",
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        Some("^sha256:[0-9a-f]{64}$");
+    ShortFingerprint: "The first 16 hex digits of a fingerprint, for display and typing.",
+        "e3b0c44298fc1c14", Some("^[0-9a-f]{16}$");
+    Timestamp: "A time in UTC with three fractional digits.",
+        "2026-01-15T10:30:00.000Z",
+        Some(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$");
+    Origin: "The log's name, fixed for ever.", "log.example.org/log-e3b0c442",
+        Some("^[A-Za-z0-9._~:/-]{1,255}$");
+    Signature: "An Ed25519 signature in base64.",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==",
+        None;
+    PublicKey: "A public key as PEM.",
+        "-----BEGIN PUBLIC KEY-----\n...\n-----END PUBLIC KEY-----\n", None;
+    Base64: "Bytes in padded base64.", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", None;
+    FollowerStatus: "How a follower stands: `SYNCED`, `SYNCING`, `BEHIND` or `ERROR`.",
+        "SYNCED", Some("^(SYNCED|SYNCING|BEHIND|ERROR)$");
+}
+
+impl PartialSchema for TreeSize {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .description(Some("A number of entries."))
+            .minimum(Some(0))
+            .examples([42])
+            .into()
+    }
+}
+
+impl ToSchema for TreeSize {}
+
+impl PartialSchema for HeadJson {
+    fn schema() -> RefOr<Schema> {
+        let hash_or_null = || {
+            utoipa::openapi::schema::OneOfBuilder::new()
+                .item(Hash::schema())
+                .item(ObjectBuilder::new().schema_type(Type::Null))
+        };
+        let text = |description: &str| {
+            ObjectBuilder::new().schema_type(Type::String).description(Some(description))
+        };
+        ObjectBuilder::new()
+            .description(Some(
+                "A signed tree head: the operator's word for the whole log up to a size.",
+            ))
+            .property("chain_head", hash_or_null())
+            .property("checkpoint", text("The same head as a C2SP checkpoint."))
+            .property("epoch", u64::schema())
+            .property("key_fingerprint", Fingerprint::schema())
+            .property("last_event_id", u64::schema())
+            .property("origin", Origin::schema())
+            .property("root_hash", Hash::schema())
+            .property("signature", Signature::schema())
+            .property("timestamp", Timestamp::schema())
+            .property("tree_size", TreeSize::schema())
+            .required("chain_head")
+            .required("checkpoint")
+            .required("epoch")
+            .required("key_fingerprint")
+            .required("last_event_id")
+            .required("origin")
+            .required("root_hash")
+            .required("signature")
+            .required("timestamp")
+            .required("tree_size")
+            .into()
+    }
+}
+
+impl ToSchema for HeadJson {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "TreeHead".into()
+    }
+}

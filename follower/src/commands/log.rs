@@ -1,0 +1,185 @@
+//! `log verify`: the whole chain and tree, in a running follower or at rest.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use diogenes_common::batch::{Chain, Trust};
+use diogenes_common::config::{DATA_DIR, Settings, Source as From};
+use diogenes_common::event::Event;
+use diogenes_common::exit::Failure;
+use diogenes_common::files::{DataDir, Role};
+use diogenes_common::head::HeadJson;
+use diogenes_common::merkle::{Hash, TreeSize};
+use diogenes_common::shutdown;
+use diogenes_common::store::{LogState, OpenOptions, Schema, Store, StoreError};
+
+use super::{node, refused};
+use crate::boot;
+use crate::sync::store_failure;
+
+/// How many bytes of entries are read at once.
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
+/// How many entries are read at once.
+const STEP: u64 = 10_000;
+/// How long a running follower may take.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// `log ...`.
+#[derive(Subcommand)]
+pub(super) enum Log {
+    /// Verify every entry, the chain, the tree and the newest stored head.
+    ///
+    /// A running follower is asked, unless --data-dir is given: then the data is read as it lies
+    /// there. Exit code 1 if anything is wrong.
+    ///
+    /// Example: diogenes-follower log verify --data-dir ~/.diogenes/follower
+    Verify {
+        /// The running follower to ask.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8001")]
+        server: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What verification found.
+struct Found {
+    size: TreeSize,
+    root: Hash,
+    error: Option<(u64, String)>,
+}
+
+impl Log {
+    pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        let Self::Verify { server, json } = self;
+        if matches!(settings.source(&DATA_DIR), From::Flag(_)) {
+            return shutdown::block_on(Some(1), at_rest(settings, *json));
+        }
+        let (client, url) = node(settings, server)?;
+        shutdown::block_on(Some(1), async {
+            let asking = client.post(&url, "/api/v1/log/verify").within(PATIENCE);
+            let answer: serde_json::Value = asking
+                .with_body("application/json", &b"{}"[..])
+                .json()
+                .await
+                .map_err(|error| refused(&url, &error))?;
+            if *json {
+                println!("{answer}");
+            }
+            if answer["valid"].as_bool() == Some(true) {
+                if !json {
+                    let root = answer["root_hash"].as_str().unwrap_or("unknown");
+                    println!("Verified {} entries; the root is {root}.", answer["entry_count"]);
+                }
+                return Ok(());
+            }
+            Err(invalid(&answer["errors"].to_string()))
+        })
+    }
+}
+
+async fn at_rest(settings: &Settings, json: bool) -> Result<(), Failure> {
+    DataDir::existing(&settings.value(&DATA_DIR), Role::Follower)?;
+    let options = OpenOptions { schema: Schema::Require, ..OpenOptions::default() };
+    let store = boot::open_store_with(settings, options).await?;
+    let found = verify(settings, &store).await;
+    store.close().await;
+    let found = found?;
+    if json {
+        let errors: Vec<_> = found
+            .error
+            .iter()
+            .map(|(id, detail)| serde_json::json!({ "entry_id": id, "detail": detail }))
+            .collect();
+        let answer = serde_json::json!({
+            "valid": errors.is_empty(), "entry_count": found.size, "errors": errors,
+            "root_hash": found.root, "verified_from": 1,
+        });
+        println!("{answer}");
+    }
+    match found.error {
+        Some((id, detail)) => Err(invalid(&format!("entry {id}: {detail}"))),
+        None if json => Ok(()),
+        None => {
+            println!("Verified {} entries; the root is {}.", found.size, found.root);
+            Ok(())
+        }
+    }
+}
+
+fn invalid(detail: &str) -> Failure {
+    Failure::refused(
+        "log_invalid",
+        format!("the stored log does not verify: {detail}"),
+        "keep the data, check the disk, then mirror the log anew into an empty --data-dir",
+    )
+}
+
+async fn verify(settings: &Settings, store: &Store) -> Result<Found, Failure> {
+    let state = store.state().await.map_err(store_failure)?;
+    let Some(state) = state.filter(|state| state.tree.size > TreeSize::ZERO) else {
+        return Ok(Found { size: TreeSize::ZERO, root: Hash::EMPTY_TREE, error: None });
+    };
+    let trust = trust(settings, store).await?;
+    let (mut chain, mut completed) = (Chain::new(trust), Vec::new());
+    while chain.size() < state.tree.size {
+        let after = chain.size().get();
+        let upto = (after + STEP).min(state.tree.size.get());
+        let leaves = match store.leaves(after, upto, STEP_BYTES).await {
+            Ok(leaves) if leaves.is_empty() => {
+                return Ok(broken(&chain, after + 1, "it is missing"));
+            }
+            Ok(leaves) => leaves,
+            Err(error @ StoreError::Corrupt { id }) => {
+                return Ok(broken(&chain, id, &error.to_string()));
+            }
+            Err(error) => return Err(store_failure(error)),
+        };
+        for leaf in leaves {
+            if let Err(fault) = chain.extend(leaf, &mut completed) {
+                return Ok(broken(&chain, fault.id, &fault.rule.to_string()));
+            }
+        }
+        completed.clear();
+        tracing::debug!(tree.size = %chain.size(), "verified");
+    }
+    against(store, &chain, &state).await
+}
+
+/// Holds what was recomputed against the stored state and the newest stored head.
+async fn against(store: &Store, chain: &Chain, state: &LogState) -> Result<Found, Failure> {
+    let last = chain.size().get();
+    if chain.tree() != state.tree || chain.chain_head() != state.chain_head {
+        return Ok(broken(chain, last, "the entries do not give the stored root"));
+    }
+    let row = store.head_at_most(state.tree.size).await.map_err(store_failure)?;
+    let json = row.and_then(|row| row.head_json);
+    let head = json.and_then(|json| serde_json::from_str::<HeadJson>(&json).ok());
+    if let (Some(head), Some(log)) = (head, chain.log()) {
+        let verified = head.verify(log.operator(), log.origin());
+        let root = crate::sync::own_root(store, chain.edge(), head.tree_size).await?;
+        if verified.is_err() || root != head.root_hash {
+            return Ok(broken(chain, head.tree_size.get(), "the stored tree head does not hold"));
+        }
+    }
+    Ok(Found { size: chain.size(), root: chain.tree().hash, error: None })
+}
+
+fn broken(chain: &Chain, id: u64, detail: &str) -> Found {
+    let tree = chain.tree();
+    Found { size: tree.size, root: tree.hash, error: Some((id, detail.to_owned())) }
+}
+
+/// The configured operator, else the one that the stored genesis names.
+pub(super) async fn trust(settings: &Settings, store: &Store) -> Result<Trust, Failure> {
+    if let Ok(upstream) = boot::upstream(settings) {
+        return Ok(upstream.trust());
+    }
+    let genesis = store.entry(1).await.map_err(store_failure)?;
+    let event = genesis.and_then(|leaf| Event::parse(leaf.event_type(), leaf.payload()).ok());
+    match event {
+        Some(Event::Genesis(genesis)) => Ok(Trust { operator: genesis.operator_fingerprint }),
+        _ => Err(invalid("the first entry is no genesis")),
+    }
+}

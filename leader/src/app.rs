@@ -1,0 +1,168 @@
+//! What every handler of the leader works with.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use diogenes_common::clock::Clock;
+use diogenes_common::config::AppendPolicy;
+use diogenes_common::head::Origin;
+use diogenes_common::keys::{Fingerprint, PublicKey};
+use diogenes_common::merkle::{Hash, TreeSize};
+use diogenes_common::read::{Facts, Node, Published, Reads, ReadyAsk, Snapshot};
+use diogenes_common::server::limits::Limiter;
+use diogenes_common::server::problem::{Code, Problem};
+use diogenes_common::store::{Store, StoreError};
+use diogenes_common::telemetry;
+use diogenes_common::wire::node::Check;
+use http::HeaderMap;
+use tokio::sync::watch;
+
+use crate::auth::OperatorToken;
+use crate::metrics::Metrics;
+use crate::sequencer::{AppendError, Handle, NotSigning};
+use crate::start;
+
+/// The leader as its handlers see it. Clones share one state.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) sequencer: Handle,
+    pub(crate) reads: Reads,
+    pub(crate) published: Arc<Published>,
+    /// The head of the current witness round.
+    pub(crate) round: watch::Sender<Option<Arc<str>>>,
+    pub(crate) operator: PublicKey,
+    pub(crate) origin: Origin,
+    pub(crate) token: OperatorToken,
+    pub(crate) append_policy: AppendPolicy,
+    pub(crate) heartbeat: Duration,
+    pub(crate) max_quiet: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) node_metrics: telemetry::Metrics,
+    /// Idempotency keys whose first request still runs.
+    pub(crate) running: Mutex<HashSet<(String, String)>>,
+    pub(crate) limiter: Limiter,
+    /// What `/.well-known/diogenes` says.
+    pub(crate) facts: watch::Sender<Arc<Facts>>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The operator's fingerprint.
+    pub(crate) fn operator_fingerprint(&self) -> Fingerprint {
+        self.operator.fingerprint()
+    }
+
+    /// The log as readers see it now.
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
+        self.reads.snapshot()
+    }
+
+    /// Our own root at a size that the snapshot covers.
+    pub(crate) async fn root_at(
+        &self,
+        snapshot: &Snapshot,
+        size: TreeSize,
+    ) -> Result<Hash, StoreError> {
+        start::root_at(&self.store, &snapshot.edge, size).await
+    }
+
+    /// Claims an idempotency key for the time of one request; `None` if its first request runs.
+    pub(crate) fn claim(&self, principal: &str, key: &str) -> Option<Claim> {
+        let name = (principal.to_owned(), key.to_owned());
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(name.clone()).then(|| Claim { app: self.clone(), name })
+    }
+}
+
+impl Node for App {
+    fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    fn metrics(&self) -> &telemetry::Metrics {
+        &self.node_metrics
+    }
+
+    async fn refresh_metrics(&self) {
+        let waiting = i64::try_from(self.sequencer.waiting()).unwrap_or(i64::MAX);
+        self.metrics.queue_entries.set(waiting);
+        if let Some(verification) = self.reads.last_verification() {
+            self.metrics.show_verification(&verification);
+        }
+    }
+
+    async fn checks(&self, _: ReadyAsk) -> Vec<Check> {
+        let refusal = self.sequencer.not_signing();
+        vec![Check {
+            name: "signing".to_owned(),
+            ok: refusal.is_none(),
+            detail: refusal.map(|reason| reason.to_string()),
+        }]
+    }
+
+    fn is_operator(&self, headers: &HeaderMap) -> bool {
+        self.token.is_in(headers)
+    }
+}
+
+/// A claimed idempotency key; given up when dropped.
+pub(crate) struct Claim {
+    app: App,
+    name: (String, String),
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.app.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+impl<R: Into<Problem>> From<AppendError<R>> for Problem {
+    fn from(error: AppendError<R>) -> Self {
+        use diogenes_common::batch::BrokenRule;
+        use diogenes_common::leaf::LeafError;
+        match error {
+            AppendError::Refused(refusal) => refusal.into(),
+            AppendError::Entry(fault) => match fault.rule {
+                BrokenRule::Leaf(LeafError::TooLarge { .. }) => {
+                    Self::new(Code::EntryTooLarge, "an entry has at most 65,535 bytes; send less")
+                }
+                rule => Self::new(Code::ValidationFailed, rule.to_string()),
+            },
+            AppendError::Overloaded => {
+                Self::overloaded("too many events wait to be appended; try again soon")
+            }
+            AppendError::Unreachable => Self::log_unreachable(),
+            AppendError::ClockStep => Self::new(
+                Code::ClockStep,
+                "the leader's clock stepped, and nothing is stamped until it is right; reads go on",
+            )
+            .retry_after(Duration::from_secs(10)),
+            AppendError::NotSigning(reason) => not_signing(reason),
+            AppendError::Closing => Self::overloaded("the leader is shutting down"),
+            AppendError::Internal => Self::internal(),
+        }
+    }
+}
+
+fn not_signing(reason: NotSigning) -> Problem {
+    Problem::new(Code::SigningPaused, format!("nothing is appended at the moment: {reason}"))
+        .retry_after(Duration::from_secs(60))
+}

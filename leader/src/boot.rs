@@ -1,0 +1,352 @@
+//! Bringing a leader up: locks, the database, the key, the genesis, the checks of `start`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diogenes_common::batch::{Chain, Trust};
+use diogenes_common::clock::{Clock, Timestamp};
+use diogenes_common::config::{AUTO_MIGRATE, DATA_DIR, ORIGIN, Settings};
+use diogenes_common::event::{Event, Genesis, Payload as _};
+use diogenes_common::exit::Failure;
+use diogenes_common::files::{self, DataDir, FileLock, Role};
+use diogenes_common::head::{EPOCH, HeadJson, Origin, TreeHead};
+use diogenes_common::keys::SigningKey;
+use diogenes_common::leaf::Leaf;
+use diogenes_common::merkle::{TreeRoot, TreeSize};
+use diogenes_common::read::Snapshot;
+use diogenes_common::store::{
+    ChainError, Commit, DatabaseUrl, ExclusiveLock, Guard, HeadRow, NewState, OpenOptions, Schema,
+    Store, StoreError,
+};
+use diogenes_common::view::{self, Needs, Overlay};
+
+use crate::sequencer::{NotSigning, SignedGuard};
+use crate::start::{self, Found, FoundLog, OpenError, Opened, Plan};
+
+/// How long locks are waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// There while the first start is under way.
+const INITIALISING: &str = "initialising";
+
+/// A leader that holds its locks and knows its log.
+pub(crate) struct Booted {
+    pub(crate) data: DataDir,
+    pub(crate) store: Store,
+    pub(crate) operator: Arc<SigningKey>,
+    pub(crate) opened: Opened,
+    pub(crate) not_signing: Option<NotSigning>,
+    /// Whether this start made the log.
+    pub(crate) is_new: bool,
+    /// The time of the newest head that the guard knows: no head is ever signed below it.
+    pub(crate) floor: Option<Timestamp>,
+    pub(crate) database_lock: ExclusiveLock,
+    pub(crate) directory_lock: FileLock,
+}
+
+/// Opens the log of these settings, or makes it where nothing is.
+pub(crate) async fn boot(
+    settings: &Settings,
+    accept_size: Option<u64>,
+    clock: &dyn Clock,
+) -> Result<Booted, Failure> {
+    let data = DataDir::open(&settings.value(&DATA_DIR), Role::Leader)?;
+    let directory_lock = data.lock(LOCK_PATIENCE)?;
+    let store = open_store(settings).await?;
+    let database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
+    let found = find(&data, &store, accept_size).await?;
+    let floor = found.guard.as_ref().map(|guard| guard.timestamp);
+    let plan = start::plan(&found)?;
+    let is_new = plan == Plan::Initialise;
+    if is_new {
+        initialise(settings, &data, &store, clock).await?;
+    }
+    let operator = Arc::new(read_key(&data)?);
+    let trust = Trust { operator: operator.fingerprint() };
+    if store.refresh_views(trust, false).await.map_err(chain_failure)? {
+        tracing::info!("the views were made anew from the log");
+    }
+    let mut opened = start::reopen(&store, &operator).await.map_err(open_failure)?;
+    let not_signing = match plan {
+        Plan::ReadOnly(reason) => Some(reason),
+        Plan::Go | Plan::Initialise if is_accused(&store).await? => {
+            Some(NotSigning::SelfRolledBack)
+        }
+        Plan::Go | Plan::Initialise => None,
+    };
+    if not_signing.is_some() {
+        opened.newest_signed = newest_signed(&store, &operator).await?;
+    }
+    Ok(Booted {
+        data,
+        store,
+        operator,
+        opened,
+        not_signing,
+        is_new,
+        floor,
+        database_lock,
+        directory_lock,
+    })
+}
+
+/// Whether a head of our own that this database does not hold was seen, and nobody has dealt
+/// with that: a restart alone makes it no safer to sign.
+async fn is_accused(store: &Store) -> Result<bool, Failure> {
+    let open = store.incidents(true).await.map_err(store_failure)?;
+    Ok(open.iter().any(|incident| incident.kind == "self_rolled_back"))
+}
+
+/// Opens the database of these settings.
+pub(crate) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
+    let url = database_url(settings)?;
+    let schema = if settings.value(&AUTO_MIGRATE) { Schema::Migrate } else { Schema::Require };
+    Store::open(&url, OpenOptions { schema, ..OpenOptions::default() }).await.map_err(store_failure)
+}
+
+/// The database of these settings.
+pub(crate) fn database_url(settings: &Settings) -> Result<DatabaseUrl, Failure> {
+    settings.database_url().expose().parse().map_err(|error| {
+        Failure::unsafe_state(
+            "database_url",
+            format!("DATABASE_URL is not usable: {error}"),
+            "use sqlite:///path/log.db or postgres://user:password@host/database",
+        )
+    })
+}
+
+/// The operator's key of a data directory.
+pub(crate) fn read_key(data: &DataDir) -> Result<SigningKey, Failure> {
+    let path = data.file(Role::Leader.key_file());
+    let text = files::read_private(&path)?;
+    let text = std::str::from_utf8(&text).unwrap_or_default();
+    SigningKey::from_pem(text).map_err(|error| {
+        Failure::unsafe_state(
+            "bad_key",
+            format!("{} is not usable: {error}", path.display()),
+            "restore the operator's key from its backup; a new key would be a new log",
+        )
+    })
+}
+
+/// The name of the stored log; `None` if there is none.
+pub(crate) async fn stored_origin(store: &Store) -> Result<Option<Origin>, Failure> {
+    let first = store.entry(1).await.map_err(store_failure)?;
+    let event = first.map(|leaf| Event::parse(leaf.event_type(), leaf.payload()));
+    Ok(match event {
+        Some(Ok(Event::Genesis(genesis))) => Some(genesis.origin),
+        _ => None,
+    })
+}
+
+/// What a store's error means for a start or a command.
+pub(crate) fn store_failure(error: StoreError) -> Failure {
+    match &error {
+        StoreError::Disk(_) => Failure::disk("disk", &error, "check the disk, then start again"),
+        StoreError::Locked => Failure::unsafe_state(
+            "not_leader",
+            &error,
+            "run one leader per log; stop the other one, then start this one again",
+        ),
+        StoreError::Unreachable(_) => {
+            Failure::refused("log_unreachable", &error, "start the database, check DATABASE_URL")
+        }
+        StoreError::Outdated { .. } => {
+            Failure::unsafe_state("schema_outdated", &error, "run `diogenes-leader db migrate`")
+        }
+        StoreError::Corrupt { .. } | StoreError::CorruptTile { .. } => Failure::unsafe_state(
+            "entry_corrupt",
+            &error,
+            "nothing was signed; restore the database from a backup or a follower",
+        ),
+        _ => Failure::unsafe_state("database", &error, "check DATABASE_URL and the database"),
+    }
+}
+
+fn chain_failure(error: ChainError) -> Failure {
+    match error {
+        ChainError::Store(error) => store_failure(error),
+        ChainError::Resume(error) => Failure::unsafe_state(
+            "self_rolled_back",
+            error,
+            "point DATABASE_URL and the data directory at one log; nothing was signed",
+        ),
+    }
+}
+
+fn open_failure(error: OpenError) -> Failure {
+    match error {
+        OpenError::Chain(error) => chain_failure(error),
+        OpenError::Inconsistent(_) => Failure::unsafe_state(
+            "database_inconsistent",
+            error,
+            "nothing was signed; restore the database from a backup or a follower",
+        ),
+    }
+}
+
+async fn find(data: &DataDir, store: &Store, accept_size: Option<u64>) -> Result<Found, Failure> {
+    let key_file = data.file(Role::Leader.key_file());
+    let key = if key_file.exists() { Some(read_key(data)?.fingerprint()) } else { None };
+    let guard = SignedGuard::read(data.path()).map_err(|error| {
+        Failure::unsafe_state(
+            "bad_guard",
+            format!("signed-guard can't be read: {error}"),
+            "look at the file; if it is lost, remove it and start with --accept-size",
+        )
+    })?;
+    let log = find_log(store, guard.as_ref()).await?;
+    let initialising = data.file(INITIALISING).exists();
+    Ok(Found { key, initialising, guard, log, accept_size })
+}
+
+async fn find_log(store: &Store, guard: Option<&SignedGuard>) -> Result<Option<FoundLog>, Failure> {
+    let Some(state) = store.state().await.map_err(store_failure)? else { return Ok(None) };
+    let Some(first) = store.entry(1).await.map_err(store_failure)? else { return Ok(None) };
+    let Ok(Event::Genesis(genesis)) = Event::parse(first.event_type(), first.payload()) else {
+        return Err(open_failure(OpenError::Inconsistent("its first entry is no genesis")));
+    };
+    let size = state.tree.size;
+    let root_at_guard = match guard.map(|guard| guard.tree_size) {
+        Some(signed) if signed <= size => {
+            let edge = store.load_edge(size).await.map_err(store_failure)?;
+            Some(start::root_at(store, &edge, signed).await.map_err(store_failure)?)
+        }
+        _ => None,
+    };
+    Ok(Some(FoundLog {
+        operator: genesis.operator_fingerprint,
+        log_id: first.entry_hash(),
+        size,
+        root_at_guard,
+    }))
+}
+
+/// Makes key and genesis; a start that was cut short goes on where it stopped.
+async fn initialise(
+    settings: &Settings,
+    data: &DataDir,
+    store: &Store,
+    clock: &dyn Clock,
+) -> Result<(), Failure> {
+    files::replace(&data.file(INITIALISING), b"the first start is under way\n")?;
+    let key_file = data.file(Role::Leader.key_file());
+    if !key_file.exists() {
+        let key = SigningKey::from_seed(files::random::<32>()?);
+        files::create_private(&key_file, key.to_pem().as_bytes())?;
+    }
+    let operator = read_key(data)?;
+    store.initialise().await.map_err(store_failure)?;
+    let state = store.state().await.map_err(store_failure)?;
+    let empty = state.is_none_or(|state| state.tree.size == TreeSize::ZERO);
+    if empty {
+        let origin = origin(settings, &operator)?;
+        write_genesis(store, &operator, origin, clock.now()).await?;
+    }
+    let opened = start::reopen(store, &operator).await.map_err(open_failure)?;
+    let guard = SignedGuard {
+        origin: opened.head.origin.clone(),
+        log_id: opened.log_id,
+        tree_size: opened.head.tree_size,
+        root: opened.head.root_hash,
+        timestamp: opened.head.timestamp,
+    };
+    guard.write(data.path())?;
+    remove(&data.file(INITIALISING))
+}
+
+fn origin(settings: &Settings, operator: &SigningKey) -> Result<Origin, Failure> {
+    let Some(name) = settings.value(&ORIGIN) else {
+        let named = Origin::of_host(&hostname(), &operator.fingerprint())
+            .or_else(|_| Origin::of_host("localhost", &operator.fingerprint()));
+        return named.map_err(|error| {
+            Failure::unsafe_state("bad_origin", error, "give the log a name with --origin")
+        });
+    };
+    name.parse().map_err(|error| {
+        Failure::unsafe_state(
+            "bad_origin",
+            format!("the origin `{name}` is not usable: {error}"),
+            "choose a name like log.example.org/2026; it is fixed for ever",
+        )
+    })
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        .take(100)
+        .collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+async fn write_genesis(
+    store: &Store,
+    operator: &SigningKey,
+    origin: Origin,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let genesis = Genesis::new(operator.public(), origin.clone());
+    let event_type = Genesis::EVENT_TYPE.parse().expect("a known event type");
+    let leaf =
+        Leaf::build(1, None, now, &event_type, &genesis.to_payload()).expect("a genesis is a leaf");
+    let mut chain = Chain::new(Trust { operator: operator.fingerprint() });
+    let mut tiles = Vec::new();
+    let entry = chain.append(leaf, &mut tiles).expect("a genesis is the first entry of its log");
+    let mut overlay = Overlay::new(0);
+    let mut needs = Needs::default();
+    view::needs(&entry.event, &mut needs);
+    overlay.load(&needs, Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    view::apply(&mut overlay, &entry);
+    let writer = store.raise_writer().await.map_err(store_failure)?;
+    let tree = chain.tree();
+    let head = TreeHead {
+        chain_head: chain.chain_head(),
+        epoch: EPOCH,
+        origin,
+        root_hash: tree.hash,
+        timestamp: now,
+        tree_size: tree.size,
+    };
+    let start = Timestamp::from_millis(0).expect("1970 is a time");
+    store
+        .commit(&Commit {
+            guard: Guard { tree: TreeRoot::EMPTY, timestamp: start, writer },
+            entries: &[entry.leaf],
+            tiles: &tiles,
+            state: NewState { tree, chain_head: head.chain_head, timestamp: now, epoch: EPOCH },
+            heads: &[HeadRow::unsigned(&head)],
+            sign_previous: None,
+            views: &overlay.changes(),
+            local: &[],
+        })
+        .await
+        .map_err(|error| store_failure(error.into()))
+}
+
+/// The newest head that was signed, for a leader that may not sign another.
+async fn newest_signed(
+    store: &Store,
+    operator: &SigningKey,
+) -> Result<Option<Arc<Snapshot>>, Failure> {
+    let Some(row) = store.newest_signed_head().await.map_err(store_failure)? else {
+        return Ok(None);
+    };
+    let parsed = row.head_json.as_deref().map(serde_json::from_str::<HeadJson>);
+    let damaged = || open_failure(OpenError::Inconsistent("a stored head is damaged"));
+    let json = parsed.and_then(Result::ok).ok_or_else(damaged)?;
+    let signed = json.verify(operator.public(), &json.origin).map_err(|_| damaged())?;
+    let edge = store.load_edge(signed.head().tree_size).await.map_err(store_failure)?;
+    Ok(Some(Arc::new(Snapshot::new(signed, &json, edge, Vec::new()))))
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    std::fs::remove_file(path).map_err(|error| {
+        Failure::disk("disk", format!("can't remove {}: {error}", path.display()), "check the disk")
+    })?;
+    files::sync_parent(path)?;
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! `log verify` and `log export`.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use clap::Subcommand;
+use diogenes_common::clock_system::SystemClock;
+use diogenes_common::config::{DATA_DIR, Settings, Source};
+use diogenes_common::exit::Failure;
+use diogenes_common::files::{DataDir, Role};
+use diogenes_common::head::TreeHead;
+use diogenes_common::read::{Facts, Published, Reads, Setup, Snapshot, StatusBoard};
+use diogenes_common::shutdown::{self, Tasks};
+use diogenes_common::store::Store;
+use diogenes_common::wire::log::VerifyReport;
+use diogenes_common::wire::node::{NodeRole, QuorumRule};
+use http::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use super::client::{Leader, LeaderArgs};
+use crate::boot::{self, read_key, store_failure};
+
+/// `log ...`.
+#[derive(Subcommand)]
+pub(super) enum Log {
+    /// Verify the whole chain and tree of a running leader, or with --data-dir of a stopped one.
+    ///
+    /// Example: diogenes-leader log verify --data-dir ~/.diogenes/leader
+    Verify {
+        #[command(flatten)]
+        leader: LeaderArgs,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write every entry as a line of JSON to standard output.
+    ///
+    /// Example: diogenes-leader log export > log.ndjson
+    Export {
+        #[command(flatten)]
+        leader: LeaderArgs,
+        /// Begin after this entry.
+        #[arg(long, default_value_t = 0, value_name = "ID")]
+        after: u64,
+    },
+}
+
+impl Log {
+    pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        match self {
+            Self::Verify { leader, json } => {
+                let at_rest = matches!(settings.source(&DATA_DIR), Source::Flag(_));
+                let report = shutdown::block_on(None, async {
+                    if at_rest {
+                        return verify_at_rest(settings).await;
+                    }
+                    let leader = Leader::connect(leader, settings)?;
+                    let whole = serde_json::json!({});
+                    let answer =
+                        leader.send::<VerifyReport>(Method::POST, "/api/v1/log/verify", &whole);
+                    answer.await.map(|(_, report)| report)
+                })?;
+                show(&report, *json)
+            }
+            Self::Export { leader, after } => {
+                let leader = Leader::connect(leader, settings)?;
+                shutdown::block_on(Some(1), export(&leader, *after))
+            }
+        }
+    }
+}
+
+fn show(report: &VerifyReport, json: bool) -> Result<(), Failure> {
+    if json {
+        println!("{}", serde_json::to_string(report).unwrap_or_default());
+    } else if report.valid {
+        println!("Valid: {} entries, root {}", report.entry_count, report.root_hash);
+    } else {
+        for error in &report.errors {
+            println!("entry {}: {} ({})", error.entry_id, error.detail, error.code);
+        }
+    }
+    if report.valid {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "invalid",
+        format!("the log is not what was signed: {} errors", report.errors.len()),
+        "stop the leader and restore the database from a backup or a follower",
+    ))
+}
+
+async fn verify_at_rest(settings: &Settings) -> Result<VerifyReport, Failure> {
+    let data = DataDir::existing(&settings.value(&DATA_DIR), Role::Leader)?;
+    let store = boot::open_store(settings).await?;
+    let published = Arc::new(Published::default());
+    published.set(newest(&data, &store).await?);
+    let (_, facts) = watch::channel(Arc::new(Facts {
+        role: NodeRole::Leader,
+        version: env!("CARGO_PKG_VERSION"),
+        log: None,
+        leader_url: None,
+        heartbeat_seconds: 60,
+        witness_quorum: QuorumRule { required: 0, of: 0 },
+    }));
+    let (_, round) = watch::channel(None);
+    let reads = Reads::new(Setup {
+        store: store.clone(),
+        published,
+        round,
+        facts,
+        board: StatusBoard::default(),
+        clock: Arc::new(SystemClock),
+        tasks: Tasks::new(),
+    });
+    let report = reads.verify_log(true).await.map_err(|problem| {
+        Failure::refused("log_unreachable", problem, "check DATABASE_URL and the database")
+    })?;
+    store.close().await;
+    Ok(report)
+}
+
+/// The newest committed state under the signature that it has or would get: signing is
+/// deterministic.
+async fn newest(data: &DataDir, store: &Store) -> Result<Arc<Snapshot>, Failure> {
+    let empty = || Failure::refused("empty", "the database holds no log", "check DATABASE_URL");
+    let operator = read_key(data)?;
+    let state = store.state().await.map_err(store_failure)?.ok_or_else(empty)?;
+    let origin = boot::stored_origin(store).await?.ok_or_else(empty)?;
+    let edge = store.load_edge(state.tree.size).await.map_err(store_failure)?;
+    let head = TreeHead {
+        chain_head: state.chain_head,
+        epoch: state.epoch,
+        origin,
+        root_hash: state.tree.hash,
+        timestamp: state.timestamp,
+        tree_size: state.tree.size,
+    };
+    let signed = head.sign(&operator);
+    let json = signed.to_json(String::new(), state.last_event_id);
+    Ok(Arc::new(Snapshot::new(signed, &json, edge, Vec::new())))
+}
+
+/// A page of the log with its entries as they came.
+#[derive(Deserialize)]
+struct Page {
+    entries: Vec<Box<RawValue>>,
+    next_after: u64,
+    has_more: bool,
+}
+
+async fn export(leader: &Leader, mut after: u64) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    loop {
+        let path = format!("/api/v1/log/replicate?after={after}&limit=1000");
+        let page: Page = leader.get(&path).await?;
+        for entry in &page.entries {
+            if writeln!(out, "{}", entry.get()).is_err() {
+                // Whoever read us has enough.
+                return Ok(());
+            }
+        }
+        after = page.next_after;
+        if !page.has_more {
+            let _ = out.flush();
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! `POST /api/v1/log/entries`.
+
+use std::fmt::Write as _;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use diogenes_common::config::AppendPolicy;
+use diogenes_common::leaf::Leaf;
+use diogenes_common::merkle::{Hash, ProofPlan};
+use diogenes_common::read::Snapshot;
+use diogenes_common::server::Caller;
+use diogenes_common::server::body::{self, RawBody};
+use diogenes_common::server::limits::Class;
+use diogenes_common::server::problem::{Code, Problem};
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use http::{HeaderMap, StatusCode};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::append::Refused;
+use super::parse::{self, ParseError, Shape};
+use super::{Done, Request, Sender, SubmitError, submit};
+use crate::app::App;
+use crate::keys;
+
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+
+/// The routes of this feature.
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(post_entries))
+}
+
+/// Appends one event, an array of up to 1,000, or as many lines of NDJSON: all or none.
+#[utoipa::path(
+    post,
+    path = "/api/v1/log/entries",
+    tag = "log",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Repeats with this key and body find what the first one appended, for 24 h")
+    ),
+    request_body(
+        description = "An event `{event_type, payload}`, an array of events, or NDJSON",
+        content(
+            (serde_json::Value = "application/json"),
+            (String = "application/x-ndjson"),
+        ),
+    ),
+    responses(
+        (status = 201, description = "Appended, durable and under a signed head; `Location` names the first entry", body = serde_json::Value),
+        (status = 200, description = "An earlier request with this Idempotency-Key appended them", body = serde_json::Value),
+        (status = "4XX", description = "Nothing was appended", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = 503, description = "Nothing is appended at the moment", body = serde_json::Value, content_type = "application/problem+json"),
+    ),
+)]
+async fn post_entries(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    bytes: RawBody<{ body::BATCH }>,
+) -> Result<Response, Problem> {
+    let is_operator = app.token.is_in(&headers);
+    if !is_operator
+        && app.append_policy != AppendPolicy::Open
+        && headers.contains_key("authorization")
+    {
+        app.token.require(&headers)?;
+    }
+    let submission = match body::require_type(&headers, &[JSON, NDJSON])? {
+        NDJSON => parse::ndjson(&bytes),
+        _ => {
+            let many = bytes.trim_ascii_start().first() == Some(&b'[');
+            if !many && bytes.len() > body::USUAL {
+                return Err(Problem::new(Code::PayloadTooLarge, "one event has at most 256 KiB"));
+            }
+            parse::json(&bytes)
+        }
+    }
+    .map_err(SubmitError::from)?;
+    if !is_operator {
+        app.limiter.take(Class::KeyRegistration, caller.ip(), submission.registrations())?;
+    }
+    let principal = if is_operator { "operator" } else { "anyone" };
+    let idempotency =
+        idempotency_key(&headers)?.map(|key| (principal.to_owned(), key, Hash::of(&bytes)));
+    let sender = if is_operator { Sender::Operator } else { Sender::Anyone };
+    let done = submit(&app, Request { submission, sender, idempotency }).await?;
+    answer(&app, done)
+}
+
+/// The key as a structured-field string or a bare token (draft-ietf-httpapi-idempotency-key).
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let fits = (1..=255).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    if fits {
+        Ok(Some(key.to_owned()))
+    } else {
+        Err(Problem::new(
+            Code::IdempotencyKeyInvalid,
+            "an Idempotency-Key has 1 to 255 printable ASCII characters without spaces",
+        ))
+    }
+}
+
+fn answer(app: &App, done: Done) -> Result<Response, Problem> {
+    let (leaves, snapshot, many, status) = match done {
+        Done::Appended { appended, many } => {
+            (appended.leaves, appended.snapshot, many, StatusCode::CREATED)
+        }
+        Done::Replayed { leaves, many } => (leaves, app.snapshot()?, many, StatusCode::OK),
+    };
+    let first = leaves.first().ok_or_else(Problem::internal)?;
+    let body = if many { many_json(&leaves, &snapshot) } else { one_json(first, &snapshot) };
+    let mut response = (status, body.ok_or_else(Problem::internal)?).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::CREATED {
+        let location = format!("/api/v1/log/{}", first.id());
+        headers.insert(LOCATION, HeaderValue::try_from(location).map_err(|_| Problem::internal())?);
+    }
+    Ok(response)
+}
+
+/// The answer to one event. Written by hand: the head's text is shared by the whole batch.
+fn one_json(leaf: &Leaf, snapshot: &Snapshot) -> Option<String> {
+    let index = leaf.id() - 1;
+    let size = snapshot.size();
+    // Of a replayed entry the tile may be complete long ago; the proof is then left to its route.
+    let proof = ProofPlan::inclusion(index, size).ok()?.read(snapshot);
+    let mut out = String::with_capacity(2_048);
+    let (id, hash) = (leaf.id(), leaf.entry_hash());
+    let (event_type, timestamp) = (leaf.event_type(), leaf.timestamp());
+    write!(
+        out,
+        "{{\"id\":{id},\"entry_hash\":\"{hash}\",\"event_type\":\"{event_type}\",\
+         \"timestamp\":\"{timestamp}\",\"tree_size\":{size},\"previous_hash\":"
+    )
+    .ok()?;
+    match leaf.previous_hash() {
+        Some(previous) => write!(out, "\"{previous}\"").ok()?,
+        None => out.push_str("null"),
+    }
+    write!(out, ",\"receipt\":{{\"leaf_index\":{index},\"tree_size\":{size},\"inclusion_proof\":")
+        .ok()?;
+    match proof {
+        Some(hashes) => write_hashes(&mut out, &hashes),
+        None => out.push_str("null"),
+    }
+    out.push_str(",\"tree_head\":");
+    out.push_str(&snapshot.head_text);
+    out.push_str("}}");
+    Some(out)
+}
+
+fn many_json(leaves: &[Leaf], snapshot: &Snapshot) -> Option<String> {
+    let (first, last) = (leaves.first()?.id(), leaves.last()?.id());
+    let mut out = String::with_capacity(leaves.len() * 200 + 1_024);
+    write!(out, "{{\"first_id\":{first},\"last_id\":{last},\"entries\":[").ok()?;
+    for (nth, leaf) in leaves.iter().enumerate() {
+        let comma = if nth == 0 { "" } else { "," };
+        let (id, hash) = (leaf.id(), leaf.entry_hash());
+        let (event_type, timestamp) = (leaf.event_type(), leaf.timestamp());
+        write!(
+            out,
+            "{comma}{{\"id\":{id},\"entry_hash\":\"{hash}\",\"event_type\":\"{event_type}\",\
+             \"timestamp\":\"{timestamp}\"}}"
+        )
+        .ok()?;
+    }
+    write!(out, "],\"tree_size\":{},\"tree_head\":{}}}", snapshot.size(), snapshot.head_text)
+        .ok()?;
+    Some(out)
+}
+
+fn write_hashes(out: &mut String, hashes: &[Hash]) {
+    out.push('[');
+    for (nth, hash) in hashes.iter().enumerate() {
+        out.push_str(if nth == 0 { "\"" } else { ",\"" });
+        out.push_str(&hash.to_base64());
+        out.push('"');
+    }
+    out.push(']');
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        let text = error.to_string();
+        match error {
+            SubmitError::Parse(error) => parse_problem(&error),
+            SubmitError::Reserved(_) => Self::new(Code::EventTypeReserved, text),
+            SubmitError::Registration { error, .. } => keys::registration_problem(&error),
+            SubmitError::NotYet(_) => Self::new(Code::ValidationFailed, text)
+                .error("#/event_type", "use key_registration or x-<namespace>:<name>"),
+            SubmitError::TokenNeeded => Self::new(
+                Code::Unauthorized,
+                "events of your own types need the operator token here (APPEND_POLICY)",
+            ),
+            SubmitError::StillRunning => Self::new(Code::IdempotencyInProgress, text),
+            SubmitError::OtherBody => Self::new(Code::IdempotencyConflict, text),
+            SubmitError::Store(error) => error.into(),
+            SubmitError::Append(error) => error.into(),
+        }
+    }
+}
+
+fn parse_problem(error: &ParseError) -> Problem {
+    use diogenes_common::canonical::JsonError;
+    let code = match error {
+        ParseError::Json { error: JsonError::TooDeep, .. } => Code::JsonTooDeep,
+        ParseError::Json { error: JsonError::NulCharacter, .. } => Code::NulCharacter,
+        ParseError::Json { .. } => Code::InvalidJson,
+        ParseError::Shape { shape: Shape::UnknownMember(_), .. } => Code::UnknownField,
+        ParseError::Shape { .. } | ParseError::Empty | ParseError::TooMany => {
+            Code::ValidationFailed
+        }
+    };
+    Problem::new(code, error.to_string())
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        Self::new(Code::KeyAlreadyRegistered, refused.to_string())
+    }
+}

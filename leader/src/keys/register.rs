@@ -1,0 +1,184 @@
+//! Registering a key: the request, its rules, the command.
+
+use diogenes_common::clock::Timestamp;
+use diogenes_common::event::subject_key::SubjectKey;
+use diogenes_common::event::text::Name;
+use diogenes_common::event::{
+    Event, KeyAlgorithm, KeyRegistration, Payload as _, PossessionProof, Signers,
+};
+use diogenes_common::head::Origin;
+use diogenes_common::keys::PublicKey;
+use diogenes_common::view::{self, Needs, Overlay};
+use serde::Deserialize;
+
+use crate::sequencer::{Command, Context, Decision, NewEntry};
+
+/// What a client sends to register a key (`payload` of `POST /keys/register`, or the payload of
+/// a `key_registration` event).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegistrationRequest {
+    /// The public key, PEM `SubjectPublicKeyInfo`.
+    #[schema(example = "-----BEGIN PUBLIC KEY-----\n...\n-----END PUBLIC KEY-----\n")]
+    pub(crate) public_key: String,
+    /// A name of 1 to 100 characters.
+    #[schema(example = "Alice Scholar")]
+    pub(crate) pseudonym: String,
+    /// `ed25519`; further algorithms come with a later version.
+    #[schema(example = "ed25519")]
+    pub(crate) key_algorithm: String,
+    /// From when on the key is expired, RFC 3339; never if left out.
+    #[serde(default)]
+    pub(crate) expiration_date: Option<String>,
+    /// Signature of the key over `"diogenes-key-registration/v1\n"` and the canonical JSON of
+    /// `{origin, payload}`, base64.
+    #[serde(default)]
+    pub(crate) proof: Option<String>,
+}
+
+/// A registration whose key was parsed and whose proof, if it has one, was checked.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedRegistration(KeyRegistration);
+
+/// Why a registration can't be taken, whatever the log holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadRegistration {
+    /// A member is missing or has the wrong type.
+    #[error("{0}")]
+    Shape(String),
+    /// A member that a registration does not have.
+    #[error("{0}")]
+    UnknownMember(String),
+    /// A member that is not as it should be.
+    #[error("{detail}")]
+    Member {
+        /// The member's name.
+        member: &'static str,
+        /// What to change.
+        detail: String,
+    },
+    /// Somebody sent a private key.
+    #[error("the body holds a private key; send the public key, and replace this key pair")]
+    PrivateKey,
+    /// An algorithm that this version can't check.
+    #[error("this version registers `ed25519` keys only")]
+    Algorithm,
+    /// The proof does not verify.
+    #[error("the proof does not verify over this log's origin and the payload")]
+    Proof,
+}
+
+impl RegistrationRequest {
+    /// Reads the payload of a `key_registration` event.
+    pub(crate) fn read(payload: &[u8]) -> Result<Self, BadRegistration> {
+        serde_json::from_slice(payload).map_err(|error| {
+            let text = error.to_string();
+            if text.starts_with("unknown field") {
+                BadRegistration::UnknownMember(text)
+            } else {
+                BadRegistration::Shape(text)
+            }
+        })
+    }
+
+    /// Checks everything that does not depend on the log's state.
+    pub(crate) fn check(
+        self,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<CheckedRegistration, BadRegistration> {
+        let member = |member, detail: String| BadRegistration::Member { member, detail };
+        if self.public_key.contains("PRIVATE KEY") {
+            return Err(BadRegistration::PrivateKey);
+        }
+        match self.key_algorithm.as_str() {
+            "ed25519" => {}
+            "ecdsa-p256" | "rsa-2048" => return Err(BadRegistration::Algorithm),
+            _ => {
+                let detail = "use ed25519, ecdsa-p256 or rsa-2048".to_owned();
+                return Err(member("key_algorithm", detail));
+            }
+        }
+        // Parsed and printed again, so that one key has one text in the log.
+        let key = PublicKey::from_pem(&self.public_key)
+            .map_err(|error| member("public_key", error.to_string()))?;
+        let pseudonym = Name::try_from(self.pseudonym)
+            .map_err(|error| member("pseudonym", error.to_string()))?;
+        let expires = |text: String| match &self.proof {
+            // A signed member must arrive exactly as it will be stored.
+            Some(_) => text.parse(),
+            None => Timestamp::from_rfc3339(&text),
+        };
+        let expiration_date = self
+            .expiration_date
+            .map(expires)
+            .transpose()
+            .map_err(|error| member("expiration_date", error.to_string()))?;
+        if expiration_date.is_some_and(|date| date <= now) {
+            return Err(member("expiration_date", "give a date in the future".to_owned()));
+        }
+        let proof = self.proof.map(serde_json::Value::String);
+        let proof: Option<PossessionProof> = proof
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|error| member("proof", error.to_string()))?;
+        let event = KeyRegistration {
+            expiration_date,
+            fingerprint: key.fingerprint(),
+            key_algorithm: KeyAlgorithm::Ed25519,
+            proof,
+            pseudonym,
+            public_key: SubjectKey::from(&key),
+        };
+        let signers = Signers { origin, operator: &key, roles: &std::collections::BTreeMap::new() };
+        Event::from(event.clone())
+            .check_signatures(&signers)
+            .map_err(|_| BadRegistration::Proof)?;
+        Ok(CheckedRegistration(event))
+    }
+}
+
+impl CheckedRegistration {
+    /// The event as it will be logged.
+    pub(crate) fn event(&self) -> &KeyRegistration {
+        &self.0
+    }
+
+    /// The entry to append, if the log has no better registration of the key.
+    pub(crate) fn decide(&self, overlay: &Overlay) -> Result<NewEntry, KeyAlreadyRegistered> {
+        view::may_register(overlay, &self.0).map_err(|_| KeyAlreadyRegistered)?;
+        Ok(NewEntry {
+            event_type: KeyRegistration::EVENT_TYPE.parse().expect("a known event type"),
+            payload: self.0.to_payload(),
+        })
+    }
+}
+
+/// The log holds a registration of this key that the new one can't replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this key is registered already")]
+pub(crate) struct KeyAlreadyRegistered;
+
+/// Registers one key.
+pub(super) struct Register(pub(super) CheckedRegistration);
+
+impl Command for Register {
+    type Refusal = KeyAlreadyRegistered;
+
+    fn needs(&self, needs: &mut Needs) {
+        needs.key(self.0.event().fingerprint);
+    }
+
+    fn decide(
+        &mut self,
+        _: &Context<'_>,
+        overlay: &Overlay,
+    ) -> Result<Decision, KeyAlreadyRegistered> {
+        let entry = self.0.decide(overlay)?;
+        Ok(Decision::Append { entries: vec![entry], local: Vec::new() })
+    }
+
+    fn bytes(&self) -> usize {
+        4_096
+    }
+}

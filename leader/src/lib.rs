@@ -1,0 +1,21 @@
+//! The leader of a Diogenes log: the only writer.
+//!
+//! A request becomes a typed command; the sequencer decides the commands of a batch in order,
+//! commits them, signs what is durable and answers. See `docs/architecture.md`.
+
+mod app;
+mod auth;
+mod boot;
+mod commands;
+mod entries;
+mod federation;
+mod keys;
+mod metrics;
+mod operator;
+mod sequencer;
+mod serve;
+mod start;
+mod witnessing;
+
+pub use commands::main;
+pub use serve::{Leader, Options};

@@ -1,0 +1,152 @@
+//! The leader's metrics (federation.md section 5); documented one by one in `docs/metrics.md`.
+
+use std::collections::BTreeMap;
+
+use diogenes_common::head::TreeHead;
+use diogenes_common::read::Verification;
+use diogenes_common::telemetry;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// Everything that a leader counts besides what every node counts.
+pub(crate) struct Metrics {
+    tree_size: IntGauge,
+    head_timestamp: IntGauge,
+    epoch: IntGauge,
+    entries_appended: IntCounterVec,
+    pub(crate) heads_signed: IntCounter,
+    pub(crate) commit_duration: Histogram,
+    pub(crate) batch_entries: Histogram,
+    pub(crate) queue_entries: IntGauge,
+    pub(crate) clock_refusals: IntCounter,
+    pub(crate) witnessed_tree_size: IntGauge,
+    pub(crate) quorum_required: IntGauge,
+    pub(crate) quorum_current: IntGauge,
+    pub(crate) witness_tree_size: IntGaugeVec,
+    pub(crate) witness_last_proof: IntGaugeVec,
+    pub(crate) witness_proofs: IntCounterVec,
+    pub(crate) follower_tree_size: IntGaugeVec,
+    pub(crate) follower_last_seen: IntGaugeVec,
+    pub(crate) follower_state: IntGaugeVec,
+    pub(crate) unreplicated: IntGauge,
+    pub(crate) unwitnessed: IntGauge,
+    chain_verified_size: IntGauge,
+    chain_verified_at: IntGauge,
+    chain_errors: IntGauge,
+}
+
+impl Metrics {
+    /// Registers every series with those of the node.
+    pub(crate) fn register(node: &telemetry::Metrics) -> Self {
+        Self {
+            tree_size: node.gauge("diogenes_tree_size_entries", "Entries under the newest head."),
+            head_timestamp: node
+                .gauge("diogenes_head_timestamp_seconds", "Time of the newest head."),
+            epoch: node.gauge("diogenes_epoch", "Epoch of the newest head."),
+            entries_appended: node.counters(
+                "diogenes_entries_appended_total",
+                "Entries appended by this process; all namespaced types count as x.",
+                &["event_type"],
+            ),
+            heads_signed: node.counter("diogenes_heads_signed_total", "Tree heads signed."),
+            commit_duration: node.seconds(
+                "diogenes_commit_duration_seconds",
+                "Time that one batch's transaction took.",
+            ),
+            batch_entries: node.histogram(
+                "diogenes_batch_entries",
+                "Entries in one batch.",
+                &[0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0],
+            ),
+            queue_entries: node
+                .gauge("diogenes_append_queue_entries", "Commands that wait for the sequencer."),
+            clock_refusals: node.counter(
+                "diogenes_clock_refusals_total",
+                "Batches refused because the clock can't be trusted.",
+            ),
+            witnessed_tree_size: node.gauge(
+                "diogenes_witnessed_tree_size_entries",
+                "The largest size that the quorum of witnesses signed.",
+            ),
+            quorum_required: node.gauge(
+                "diogenes_witness_quorum_required",
+                "Witnesses that a size needs to count as witnessed.",
+            ),
+            quorum_current: node.gauge(
+                "diogenes_witness_quorum_current",
+                "Witnesses that signed the current round's size.",
+            ),
+            witness_tree_size: node.gauges(
+                "diogenes_witness_tree_size_entries",
+                "The newest size that each witness signed.",
+                &["witness"],
+            ),
+            witness_last_proof: node.gauges(
+                "diogenes_witness_last_proof_timestamp_seconds",
+                "When each witness's newest proof was recorded; 0 before the first.",
+                &["witness"],
+            ),
+            witness_proofs: node.counters(
+                "diogenes_witness_proofs_total",
+                "Proofs of authorised witnesses, by what became of them.",
+                &["witness", "result"],
+            ),
+            follower_tree_size: node.gauges(
+                "diogenes_follower_tree_size_entries",
+                "The size that each follower says it verified.",
+                &["follower"],
+            ),
+            follower_last_seen: node.gauges(
+                "diogenes_follower_last_seen_timestamp_seconds",
+                "When each follower's newest report arrived; 0 before the first.",
+                &["follower"],
+            ),
+            follower_state: node.gauges(
+                "diogenes_follower_state",
+                "1 for the state that each follower is in, 0 for the others.",
+                &["follower", "state"],
+            ),
+            unreplicated: node.gauge(
+                "diogenes_unreplicated_entries",
+                "Entries that no follower has verified yet.",
+            ),
+            unwitnessed: node.gauge(
+                "diogenes_unwitnessed_entries",
+                "Events beyond the largest size that the quorum signed.",
+            ),
+            chain_verified_size: node.gauge(
+                "diogenes_chain_verified_tree_size_entries",
+                "Entries that the last verification of the stored log covered; 0 before it.",
+            ),
+            chain_verified_at: node.gauge(
+                "diogenes_chain_verified_timestamp_seconds",
+                "When the last verification of the stored log ended; 0 before it.",
+            ),
+            chain_errors: node.gauge(
+                "diogenes_chain_verification_errors",
+                "Errors that the last verification of the stored log found.",
+            ),
+        }
+    }
+
+    /// Shows the newest head.
+    pub(crate) fn show_head(&self, head: &TreeHead) {
+        self.tree_size.set(head.tree_size.to_sql());
+        self.head_timestamp.set(head.timestamp.seconds());
+        self.epoch.set(i64::try_from(head.epoch).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what the last verification of the stored log found.
+    pub(crate) fn show_verification(&self, verification: &Verification) {
+        self.chain_verified_size.set(verification.tree.size.to_sql());
+        self.chain_verified_at.set(verification.at.seconds());
+        self.chain_errors.set(i64::try_from(verification.errors).unwrap_or(i64::MAX));
+    }
+
+    /// Counts what a batch appended.
+    pub(crate) fn count_appended(&self, counts: &BTreeMap<String, u64>) {
+        for (event_type, count) in counts {
+            let label = if event_type.starts_with("x-") { "x" } else { event_type };
+            self.entries_appended.with_label_values(&[label]).inc_by(*count);
+        }
+    }
+}

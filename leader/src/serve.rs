@@ -1,0 +1,321 @@
+//! A running leader: its parts, put together.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use diogenes_common::clock::{Clock, Timestamp};
+use diogenes_common::config::{
+    APPEND_POLICY, DATA_DIR, HEARTBEAT, LISTEN, MAX_QUIET, MIN_FREE, OPERATOR_TOKEN, Settings,
+};
+use diogenes_common::exit::Failure;
+use diogenes_common::files::{self, FileLock, Role};
+use diogenes_common::head::EPOCH;
+use diogenes_common::read::{self, Facts, LogFacts, Published, Reads, Setup, StatusBoard};
+use diogenes_common::server::Server;
+use diogenes_common::server::https::HttpsPolicy;
+use diogenes_common::server::limits::{Class, Limiter};
+use diogenes_common::shutdown::Tasks;
+use diogenes_common::telemetry;
+use diogenes_common::wire::node::{NodeRole, QuorumRule};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::{App, Parts as AppParts};
+use crate::auth::OperatorToken;
+use crate::boot::{self, Booted};
+use crate::metrics::Metrics;
+use crate::sequencer::{ClockGuard, GuardKeeper, Parts, Sequencer};
+use crate::{entries, federation, keys, operator, witnessing};
+
+/// What `serve` takes besides the settings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The operator vouches that the database has this many entries and is the newest.
+    pub accept_size: Option<u64>,
+    /// The operator vouches for the clock.
+    pub accept_clock: bool,
+}
+
+/// A leader that is up: it listens, and nothing is answered before [`Leader::run`].
+pub struct Leader {
+    tasks: Tasks,
+    server: Server,
+    router: Router,
+    app: App,
+    sequencer: Sequencer,
+    guard_task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    stop_writing: CancellationToken,
+    min_free: u64,
+    settings: Settings,
+    is_new: bool,
+    _directory_lock: FileLock,
+}
+
+impl Leader {
+    /// Opens or makes the log, and listens.
+    pub async fn start(
+        settings: &Settings,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) -> Result<Self, Failure> {
+        let booted = boot::boot(settings, options.accept_size, &*clock).await?;
+        let node_metrics = telemetry::Metrics::new(Role::Leader, env!("CARGO_PKG_VERSION"));
+        let metrics = Arc::new(Metrics::register(&node_metrics));
+        let server = Server::bind(
+            settings.value(&LISTEN),
+            HttpsPolicy::from_settings(settings),
+            node_metrics.clone(),
+        )
+        .await?;
+        let Booted { data, store, operator, opened, not_signing, is_new, floor, .. } = booted;
+        let token = token(settings, &data)?;
+        let published = Arc::new(Published::default());
+        let stop_writing = CancellationToken::new();
+        let (guard, guard_task) =
+            GuardKeeper::start(data.path().to_owned(), stop_writing.child_token());
+        let (origin, log_id) = (opened.head.origin.clone(), opened.log_id);
+        let last_head = (!is_new).then_some(opened.head.timestamp);
+        let heartbeat = settings.value(&HEARTBEAT);
+        let (sequencer, handle) = Sequencer::new(Parts {
+            store: store.clone(),
+            opened: Some(opened),
+            database_lock: booted.database_lock,
+            operator: operator.clone(),
+            clock: clock.clone(),
+            clock_guard: ClockGuard::start(&*clock, last_head, options.accept_clock),
+            floor: floor.unwrap_or(Timestamp::from_millis(0).expect("1970 is a time")),
+            guard,
+            heartbeat,
+            published: published.clone(),
+            metrics: metrics.clone(),
+            not_signing,
+        })
+        .await?;
+        let log = LogFacts {
+            origin: origin.clone(),
+            log_id,
+            epoch: EPOCH,
+            operator: operator.public().clone(),
+        };
+        let (facts, _) = watch::channel(Arc::new(Facts {
+            role: NodeRole::Leader,
+            version: env!("CARGO_PKG_VERSION"),
+            log: Some(log),
+            leader_url: None,
+            heartbeat_seconds: heartbeat.as_secs().max(1),
+            witness_quorum: QuorumRule { required: 0, of: 0 },
+        }));
+        let round = watch::Sender::new(None);
+        let reads = Reads::new(Setup {
+            store: store.clone(),
+            published: published.clone(),
+            round: round.subscribe(),
+            facts: facts.subscribe(),
+            board: StatusBoard::default(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+        });
+        let limiter = Limiter::from_settings(settings, move |headers| token.is_in(headers));
+        let app = App::new(AppParts {
+            store,
+            sequencer: handle,
+            reads,
+            published,
+            round,
+            facts,
+            limiter,
+            operator: operator.public().clone(),
+            origin,
+            token,
+            append_policy: settings.value(&APPEND_POLICY),
+            heartbeat,
+            max_quiet: settings.value(&MAX_QUIET),
+            clock,
+            metrics,
+            node_metrics,
+            running: Mutex::new(HashSet::new()),
+        });
+        let router = router(&app);
+        Ok(Self {
+            tasks,
+            server,
+            router,
+            app,
+            sequencer,
+            guard_task: Box::pin(guard_task),
+            stop_writing,
+            min_free: settings.value(&MIN_FREE).bytes(),
+            settings: settings.clone(),
+            is_new,
+            _directory_lock: booted.directory_lock,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Whether this start made the log.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        self.app.origin.as_str()
+    }
+
+    /// Serves until the tasks are stopped, then finishes what was begun.
+    pub async fn run(self) -> Result<(), Failure> {
+        self.run_with(Sequencer::run).await
+    }
+
+    /// The same, but nothing is stored: for measuring what the database costs.
+    #[cfg(feature = "ceiling")]
+    pub async fn run_storing_nothing(self) -> Result<(), Failure> {
+        self.run_with(Sequencer::run_storing_nothing).await
+    }
+
+    async fn run_with<W>(
+        self,
+        write: impl FnOnce(Sequencer, CancellationToken) -> W,
+    ) -> Result<(), Failure>
+    where
+        W: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let (app, tasks) = (self.app, self.tasks);
+        let writer = tokio::task::spawn(write(self.sequencer, self.stop_writing.clone()));
+        let guard = tokio::task::spawn(self.guard_task);
+        tasks.spawn_essential("witness rounds", witnessing::rounds(app.clone(), tasks.token()));
+        tasks.spawn_essential("status", federation::status(app.clone(), tasks.token()));
+        tasks.spawn_essential("checkpoints", checkpoints(app.clone(), tasks.token()));
+        tasks.spawn_essential("upkeep", upkeep(app.clone(), tasks.token()));
+        let data_dir = self.settings.value(&DATA_DIR);
+        tasks.spawn_essential("disk", watch_disk(data_dir, self.min_free, tasks.token()));
+        // The writer outlives the server, so that what was begun is also answered; but without
+        // the writer the server has no purpose.
+        let watch = tasks.clone();
+        let writer = tasks.spawn(async move {
+            let result = writer.await.unwrap_or_else(|error| {
+                Err(Failure::refused("sequencer", error, "report this as a bug, with the log"))
+            });
+            if let Err(failure) = &result {
+                watch.fail(failure.clone());
+            }
+            result
+        });
+        self.server.run(self.router, &tasks).await?;
+        tasks.stop();
+        self.stop_writing.cancel();
+        let written = writer.await.unwrap_or(Ok(()));
+        let _ = guard.await;
+        app.store.close().await;
+        written?;
+        tasks.finish(Duration::from_secs(5)).await
+    }
+}
+
+/// The operator's token: from the settings, else from the data directory, where it is made.
+fn token(settings: &Settings, data: &files::DataDir) -> Result<OperatorToken, Failure> {
+    match settings.value(&OPERATOR_TOKEN) {
+        Some(secret) if secret.expose().len() < 16 => Err(Failure::unsafe_state(
+            "weak_secret",
+            "OPERATOR_TOKEN has fewer than 16 characters",
+            "use 32 random bytes, or leave it out: a token is made in the data directory",
+        )),
+        Some(secret) => Ok(OperatorToken::new(secret.expose())),
+        None => Ok(OperatorToken::new(&data.secret("operator-token")?)),
+    }
+}
+
+fn router(app: &App) -> Router {
+    let (router, document) = routes(&app.limiter).split_for_parts();
+    router.merge(read::openapi(&document)).with_state(app.clone())
+}
+
+/// The `OpenAPI` document of everything that a leader answers.
+pub(crate) fn openapi_json() -> Result<String, Failure> {
+    let limiter = Limiter::unlimited();
+    let (_, document) = routes(&limiter).split_for_parts();
+    document
+        .to_pretty_json()
+        .map_err(|error| Failure::refused("openapi", error, "report this as a bug"))
+}
+
+fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
+    let limited = |routes: OpenApiRouter<App>, class| routes.route_layer(limiter.layer(class));
+    OpenApiRouter::new()
+        .merge(limited(entries::router(), Class::Query))
+        .merge(limited(keys::router(), Class::Query))
+        .merge(limited(witnessing::router(), Class::Federation))
+        .merge(limited(federation::router(), Class::Federation))
+        .merge(limited(operator::router(), Class::Query))
+        .merge(read::router(limiter))
+}
+
+/// Now and then: old heads are thinned, old idempotency keys forgotten.
+async fn upkeep(app: App, stop: CancellationToken) -> Result<(), Failure> {
+    let mut ticks = tokio::time::interval(Duration::from_secs(600));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        let now = app.clock.now();
+        if let Err(error) = app.store.thin_heads(now).await {
+            tracing::warn!(%error, "old heads could not be thinned");
+        }
+        if let Err(error) = app.store.expire_remembered(now).await {
+            tracing::warn!(%error, "old idempotency keys could not be deleted");
+        }
+    }
+}
+
+/// Checkpoints beside the commits. A failure shows in the commits as well, and is told there.
+async fn checkpoints(app: App, stop: CancellationToken) -> Result<(), Failure> {
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        if let Err(error) = app.store.checkpoint().await {
+            tracing::debug!(%error, "a checkpoint was left to the commits");
+        }
+    }
+}
+
+/// Stops the leader before the disk is full: a log that can't be written must not half work.
+async fn watch_disk(
+    data_dir: std::path::PathBuf,
+    min_free: u64,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let mut ticks = tokio::time::interval(Duration::from_secs(10));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        let free = files::free_space(&data_dir)?;
+        if free < min_free {
+            return Err(Failure::disk(
+                "disk_full",
+                format!(
+                    "{free} bytes are free where {} is kept, less than MIN_FREE",
+                    data_dir.display()
+                ),
+                "free some space, or lower MIN_FREE, then start again",
+            ));
+        }
+    }
+}

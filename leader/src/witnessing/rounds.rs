@@ -1,0 +1,188 @@
+//! Rounds: one head that all witnesses are asked to sign, so that proofs, which are entries
+//! themselves, don't chase each other (federation.md section 3, "Rounds").
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diogenes_common::exit::Failure;
+use diogenes_common::merkle::TreeSize;
+use diogenes_common::read::Snapshot;
+use diogenes_common::statement::Category;
+use diogenes_common::store::{HeadRow, StoreError};
+use diogenes_common::wire::status::majority;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+
+/// How long a round waits for its quorum before the next may open.
+const PATIENCE_MILLIS: i64 = 10_000;
+/// How often the rule is asked at most, and at least.
+const PAUSE: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_secs(1);
+
+/// The current round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Round {
+    /// The size of its head.
+    size: TreeSize,
+    /// When it opened, by the steady clock.
+    opened_millis: i64,
+}
+
+/// Whether the next round opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Now.
+    Open,
+    /// As soon as the current one has its quorum.
+    AfterQuorum,
+    /// Not yet.
+    Wait,
+}
+
+/// Decides whether a round opens: when an event lies beyond the last round's size and that round
+/// has its quorum or is 10 s old, or after `max_quiet`. Pure.
+fn next_round(
+    last: Option<Round>,
+    last_event_id: u64,
+    now_millis: i64,
+    max_quiet_millis: i64,
+) -> Next {
+    let Some(last) = last else { return Next::Open };
+    let age = now_millis - last.opened_millis;
+    if age >= max_quiet_millis {
+        return Next::Open;
+    }
+    if last_event_id <= last.size.get() {
+        return Next::Wait;
+    }
+    if age >= PATIENCE_MILLIS { Next::Open } else { Next::AfterQuorum }
+}
+
+/// Whether a majority of the authorised witnesses signed at least `size`; never while none is
+/// authorised, so that rounds of such a log keep their distance.
+fn has_quorum(signed: &[Option<TreeSize>], size: TreeSize) -> bool {
+    let reached = signed.iter().filter(|signed| signed.is_some_and(|signed| signed >= size));
+    !signed.is_empty() && reached.count() as u64 >= majority(signed.len() as u64)
+}
+
+/// Names one head after the other for the witnesses, until `stop` is cancelled.
+pub(crate) async fn run(app: App, stop: CancellationToken) -> Result<(), Failure> {
+    let mut news = app.published.subscribe();
+    let mut last = None;
+    loop {
+        let snapshot = news.borrow_and_update().clone();
+        if let Some(snapshot) = snapshot {
+            match advance(&app, last, &snapshot).await {
+                Ok(round) => last = round,
+                Err(error) => tracing::warn!(%error, "no round of witnesses can be opened"),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = news.changed() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+/// Opens the next round if it is time; answers the current one.
+async fn advance(
+    app: &App,
+    last: Option<Round>,
+    snapshot: &Arc<Snapshot>,
+) -> Result<Option<Round>, StoreError> {
+    let now_millis = app.clock.steady_millis();
+    let max_quiet = i64::try_from(app.max_quiet.as_millis()).unwrap_or(i64::MAX);
+    match (next_round(last, snapshot.last_event_id, now_millis, max_quiet), last) {
+        (Next::Open, _) => {}
+        (Next::AfterQuorum, Some(round)) if has_quorum(&signed_sizes(app).await?, round.size) => {}
+        (Next::AfterQuorum | Next::Wait, _) => return Ok(last),
+    }
+    let size = snapshot.size();
+    // Witnesses name this head in entries that stay for ever, so it is kept for ever too.
+    app.store.pin_head(&head_row(snapshot)).await?;
+    app.round.send_replace(Some(snapshot.head_text.clone()));
+    tracing::debug!(round.size = %size, "a round of witnesses opened");
+    Ok(Some(Round { size, opened_millis: now_millis }))
+}
+
+/// The largest size that each authorised witness signed, recorded as a proof or not.
+async fn signed_sizes(app: &App) -> Result<Vec<Option<TreeSize>>, StoreError> {
+    let authorized: Vec<_> = app
+        .store
+        .endorsed(Category::Witness.as_str())
+        .await?
+        .into_iter()
+        .filter(|row| row.revoked_by.is_none())
+        .map(|row| row.fingerprint)
+        .collect();
+    let proofs = app.store.witnesses(&authorized).await?;
+    let mut sizes = Vec::with_capacity(authorized.len());
+    for witness in &authorized {
+        let proven = proofs.iter().find(|row| row.fingerprint == *witness).map(|row| row.tree_size);
+        let cosigned = app.store.last_cosignature(witness).await?.map(|row| row.tree_size);
+        sizes.push(proven.max(cosigned));
+    }
+    Ok(sizes)
+}
+
+fn head_row(snapshot: &Snapshot) -> HeadRow {
+    let head = snapshot.head.head();
+    HeadRow {
+        tree: head.tree(),
+        chain_head: head.chain_head,
+        epoch: head.epoch,
+        timestamp: head.timestamp,
+        head_json: Some(snapshot.head_text.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: i64 = 3_600_000;
+
+    fn next(round_size: u64, last_event_id: u64, age_millis: i64) -> Next {
+        let round = Round { size: size(round_size), opened_millis: 5_000 };
+        next_round(Some(round), last_event_id, 5_000 + age_millis, QUIET)
+    }
+
+    fn size(n: u64) -> TreeSize {
+        TreeSize::ZERO.plus(n)
+    }
+
+    #[test]
+    fn the_first_round_opens_at_once() {
+        assert_eq!(next_round(None, 1, 0, QUIET), Next::Open);
+    }
+
+    #[test]
+    fn proofs_alone_open_no_round_until_the_quiet_is_too_long() {
+        assert_eq!(next(10, 10, 60_000), Next::Wait);
+        assert_eq!(next(10, 7, QUIET - 1), Next::Wait);
+        assert_eq!(next(10, 7, QUIET), Next::Open);
+    }
+
+    #[test]
+    fn an_event_opens_a_round_once_the_last_has_its_quorum_or_is_ten_seconds_old() {
+        assert_eq!(next(10, 11, 9_999), Next::AfterQuorum);
+        assert_eq!(next(10, 11, 10_000), Next::Open);
+    }
+
+    #[test]
+    fn a_majority_of_the_authorised_is_a_quorum() {
+        let [ten, nine] = [Some(size(10)), Some(size(9))];
+
+        assert!(has_quorum(&[ten], size(10)));
+        assert!(has_quorum(&[ten, nine, ten], size(10)));
+        assert!(!has_quorum(&[ten, None], size(10)));
+        assert!(!has_quorum(&[ten, nine, nine], size(10)));
+        assert!(!has_quorum(&[], size(10)));
+    }
+}

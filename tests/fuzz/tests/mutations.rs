@@ -1,0 +1,119 @@
+//! Every target over its seeds and over mutations of them, the same ones in every run.
+//!
+//! This is no substitute for libFuzzer, which looks where the code branches; it keeps the targets
+//! and their promises alive on every toolchain and in every run of the tests.
+
+use std::panic::catch_unwind;
+
+use diogenes_fuzz::{TARGETS, name_of, seeds};
+
+/// How many mutations each target gets.
+const RUNS: usize = 20_000;
+/// How many changes one input has at most.
+const CHANGES: u64 = 6;
+
+#[test]
+fn no_mutation_of_a_golden_vector_breaks_a_promise() {
+    for (name, target) in TARGETS {
+        let seeds = seeds(name);
+        assert!(!seeds.is_empty(), "{name} has no seeds");
+        for seed in &seeds {
+            run(name, target, seed);
+        }
+        let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..RUNS {
+            run(name, target, &mutate(&seeds, &mut chance));
+        }
+    }
+}
+
+fn run(name: &str, target: fn(&[u8]), input: &[u8]) {
+    if catch_unwind(|| target(input)).is_err() {
+        let path = std::env::temp_dir().join(format!("{name}-{}", name_of(input)));
+        std::fs::write(&path, input).expect("the temporary folder is writable");
+        panic!("{name} broke its promise; the input is in {}", path.display());
+    }
+}
+
+/// A small generator of numbers (xorshift64*): the same ones in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound.max(1)).expect("a length");
+        usize::try_from(self.next() % bound).expect("below a length")
+    }
+}
+
+const WORDS: [&[u8]; 24] = [
+    b"null",
+    b"true",
+    b"0",
+    b"-0",
+    b"1",
+    b"9007199254740991",
+    b"9007199254740992",
+    b"1e20",
+    b"1.0",
+    b"\"\"",
+    b"{}",
+    b"[]",
+    b"[[[[",
+    b"\\u0000",
+    b"\\ud83d",
+    b"\xe2\x80\x94 ",
+    b"\n\n",
+    b"\r",
+    b" ",
+    b"sha256:",
+    b"\xff",
+    b"\x00\x00\x00\x00",
+    b"\xff\xff\xff\xff",
+    b",\"a\":1",
+];
+
+fn mutate(seeds: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
+    let mut input = seeds[chance.below(seeds.len())].clone();
+    for _ in 0..=chance.next() % CHANGES {
+        let at = chance.below(input.len());
+        let until = (at + chance.below(40)).min(input.len());
+        match chance.next() % 7 {
+            0 => {
+                if let Some(byte) = input.get_mut(at) {
+                    *byte ^= 1 << chance.below(8);
+                }
+            }
+            1 => drop(input.drain(at..until)),
+            2 => drop(input.splice(at..at, WORDS[chance.below(WORDS.len())].iter().copied())),
+            3 => drop(input.splice(at..until, WORDS[chance.below(WORDS.len())].iter().copied())),
+            4 => {
+                let piece = input[at..until].to_vec();
+                let to = chance.below(input.len());
+                drop(input.splice(to..to, piece));
+            }
+            5 => {
+                let other = &seeds[chance.below(seeds.len())];
+                let from = chance.below(other.len());
+                let piece = other[from..(from + chance.below(200)).min(other.len())].to_vec();
+                drop(input.splice(at..until, piece));
+            }
+            _ => digit(&mut input, at, chance),
+        }
+    }
+    input
+}
+
+/// Changes the next digit: numbers and hashes that stay well-formed reach deeper.
+fn digit(input: &mut [u8], at: usize, chance: &mut Chance) {
+    let mut rest = input.iter_mut().skip(at);
+    if let Some(byte) = rest.find(|byte| byte.is_ascii_digit()) {
+        *byte = b'0' + u8::try_from(chance.below(10)).expect("a digit");
+    }
+}

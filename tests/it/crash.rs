@@ -1,0 +1,300 @@
+//! kill -9 under load: what was acknowledged stays, no released head is ever contradicted, and
+//! everybody goes on by itself.
+//!
+//! `DIOGENES_KILLS` sets how often each node is killed (3), `DIOGENES_SEED` when.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use diogenes_common::head::{HeadJson, SignedHead};
+use diogenes_common::merkle::Hash;
+use diogenes_common::wire::node::WellKnown;
+use diogenes_tests::http::Node;
+use diogenes_tests::process::{Machine, Process, eventually, free_address};
+use diogenes_tests::{postgres, stranger};
+use serde_json::{Value, json};
+use tokio::task::{JoinSet, LocalSet};
+
+const NODE: &str = env!("CARGO_BIN_EXE_diogenes-node");
+const CLIENTS: usize = 8;
+
+/// What a leader promised: entries that it acknowledged and heads that it signed.
+#[derive(Default)]
+struct Promises {
+    entries: RefCell<Vec<(u64, Hash)>>,
+    heads: RefCell<Vec<SignedHead>>,
+    number: Cell<u64>,
+}
+
+/// A leader that can be killed and started again at the same place.
+struct Site {
+    machine: Machine,
+    address: SocketAddr,
+    database: Option<String>,
+    node: Node,
+    known: WellKnown,
+    promises: Rc<Promises>,
+    random: Cell<u64>,
+}
+
+impl Site {
+    async fn start(database: Option<String>) -> (Self, Process) {
+        let machine = Machine::new(NODE);
+        let address = free_address();
+        let mut leader = start_leader(&machine, address, database.as_deref());
+        let node = Node::local(address);
+        leader.ready(&node).await;
+        let token = std::fs::read_to_string(machine.data("leader").join("operator-token")).unwrap();
+        let known = node.well_known().await.unwrap();
+        let node = node.with_token(Some(token.trim().to_owned()));
+        let seed = number("DIOGENES_SEED", u64::from(std::process::id()));
+        println!("DIOGENES_SEED={seed}");
+        let random = Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let promises = Rc::default();
+        (Self { machine, address, database, node, known, promises, random }, leader)
+    }
+
+    async fn restart(&self) -> Process {
+        let mut leader = start_leader(&self.machine, self.address, self.database.as_deref());
+        leader.ready(&self.node).await;
+        leader
+    }
+
+    async fn follower(&self, address: SocketAddr) -> Process {
+        let fingerprint = self.known.operator_fingerprint;
+        let source = json!([{ "url": self.node.to_string(), "fingerprint": fingerprint }]);
+        let source = source.to_string();
+        let variables =
+            [("DIOGENES_FEDERATION_OPERATORS", source.as_str()), ("DIOGENES_POLL", "50ms")];
+        let listen = address.to_string();
+        let args = ["serve", "--listen", listen.as_str()];
+        let mut follower = self.machine.start("follower", "follower", &args, &variables);
+        follower.answers(&Node::local(address), "/healthz").await;
+        follower
+    }
+
+    /// Appends from several clients at once for as long as `meanwhile` takes.
+    async fn under_load<T>(&self, meanwhile: impl Future<Output = T>) -> T {
+        let local = LocalSet::new();
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            let (node, known) = (self.node.clone(), self.known.clone());
+            let promises = self.promises.clone();
+            clients.spawn_local_on(
+                async move {
+                    loop {
+                        if append(&node, &known, &promises).await.is_none() {
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                        }
+                    }
+                },
+                &local,
+            );
+        }
+        let done = local.run_until(meanwhile).await;
+        clients.abort_all();
+        done
+    }
+
+    /// A moment between 0.1 and 0.9 seconds from now.
+    async fn some_time(&self) {
+        let mut random = self.random.get();
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        self.random.set(random);
+        tokio::time::sleep(Duration::from_millis(100 + random % 800)).await;
+    }
+
+    /// The log verifies as a whole, and every promise is kept in it.
+    async fn check(&self, node: &Node) -> stranger::ReadLog {
+        let log = stranger::read_log(node).await.unwrap();
+        for (id, entry_hash) in self.promises.entries.borrow().iter() {
+            assert_eq!(log.entry_hash(*id), Some(*entry_hash), "entry {id} was acknowledged");
+        }
+        let contradicted = log.contradicted(&self.promises.heads.borrow()).cloned();
+        assert_eq!(contradicted, None, "a released head is contradicted");
+        log
+    }
+
+    /// A follower gets there by itself, and keeps every promise too.
+    async fn check_follower(&self, address: SocketAddr) {
+        let follower = Node::local(address);
+        let size = self.node.size().await.unwrap();
+        eventually("the follower has everything", async || {
+            follower.size().await.is_ok_and(|held| held >= size)
+        })
+        .await;
+        self.check(&follower).await;
+    }
+}
+
+/// One append and a look at the newest head; `None` when the leader did not answer.
+async fn append(node: &Node, known: &WellKnown, promises: &Promises) -> Option<()> {
+    let n = promises.number.replace(promises.number.get() + 1);
+    let answer: Value = node.append("x-crash:event", &json!({ "n": n })).await.ok()?;
+    let entry_hash = answer["entry_hash"].as_str()?.parse().unwrap();
+    promises.entries.borrow_mut().push((answer["id"].as_u64()?, entry_hash));
+    // Most heads are shown in receipts, some are read.
+    let head: HeadJson = if n.is_multiple_of(4) {
+        node.head().await.ok()?
+    } else {
+        serde_json::from_value(answer["receipt"]["tree_head"].clone()).unwrap()
+    };
+    let head = head.verify(&known.operator_public_key, &known.origin).unwrap();
+    let mut heads = promises.heads.borrow_mut();
+    if heads.last() != Some(&head) {
+        heads.push(head);
+    }
+    Some(())
+}
+
+fn start_leader(machine: &Machine, address: SocketAddr, database: Option<&str>) -> Process {
+    let listen = address.to_string();
+    let variables: Vec<_> = database.map(|url| ("DATABASE_URL", url)).into_iter().collect();
+    machine.start("leader", "leader", &["serve", "--listen", &listen], &variables)
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    let text = std::env::var_os(variable).and_then(|value| value.into_string().ok());
+    text.map_or(default, |text| text.parse().unwrap())
+}
+
+fn kills() -> u64 {
+    number("DIOGENES_KILLS", 3)
+}
+
+async fn a_killed_leader_keeps_every_promise(database: Option<String>) {
+    let (site, mut leader) = Site::start(database).await;
+    let mirror = free_address();
+    let _follower = site.follower(mirror).await;
+
+    for _ in 0..kills() {
+        let before = site.promises.entries.borrow().len();
+        site.under_load(async {
+            site.some_time().await;
+            eventually("entries are acknowledged", async || {
+                site.promises.entries.borrow().len() > before + 10
+            })
+            .await;
+            leader.kill();
+        })
+        .await;
+        leader = site.restart().await;
+        site.check(&site.node).await;
+        site.check_follower(mirror).await;
+    }
+
+    assert_eq!(leader.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_leader_killed_under_load_keeps_every_promise_on_sqlite() {
+    a_killed_leader_keeps_every_promise(None).await;
+}
+
+#[tokio::test]
+async fn a_leader_killed_under_load_keeps_every_promise_on_postgresql() {
+    let Some(cluster) = durable_cluster().await else { return };
+    let database = cluster.database().unwrap();
+    a_killed_leader_keeps_every_promise(Some(database.to_string())).await;
+}
+
+#[tokio::test]
+async fn a_follower_killed_under_load_goes_on_where_it_was() {
+    let (site, _leader) = Site::start(None).await;
+    let mirror = free_address();
+    let mut follower = site.follower(mirror).await;
+
+    for _ in 0..kills() {
+        site.under_load(async {
+            site.some_time().await;
+            follower.kill();
+        })
+        .await;
+        follower = site.follower(mirror).await;
+        site.check_follower(mirror).await;
+    }
+
+    assert_eq!(follower.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_witness_killed_at_any_moment_goes_on_signing_one_history() {
+    let (site, _leader) = Site::start(None).await;
+    let server = site.node.to_string();
+    let run = ["run", "--server", server.as_str(), "--interval", "1s"];
+    let fingerprint = site.machine.run("witness", "witness", &["fingerprint", "--full"], &[]);
+    let fingerprint = fingerprint.succeeded();
+    let key = fingerprint.split_whitespace().last().unwrap();
+    let authorize = ["operator", "authorize-witness", key, "--server", server.as_str()];
+    site.machine.run("leader", "leader", &authorize, &[]).succeeded();
+
+    for _ in 0..kills() {
+        let mut witness = site.machine.start("witness", "witness", &run, &[]);
+        site.under_load(site.some_time()).await;
+        site.some_time().await;
+        assert!(witness.is_running(), "{}", witness.log());
+        witness.kill();
+    }
+
+    let mut witness = site.machine.start("witness", "witness", &run, &[]);
+    let last_event = site.node.head().await.unwrap().last_event_id;
+    eventually("the witness signed every event", async || {
+        let path = format!("/api/v1/log/witnesses/{key}");
+        let record: Value = site.node.read(&path).await.unwrap();
+        record["last_proof"]["new_tree_size"].as_u64() >= Some(last_event)
+    })
+    .await;
+    assert!(witness.is_running(), "{}", witness.log());
+    site.check(&site.node).await;
+}
+
+#[tokio::test]
+async fn postgresql_may_stop_under_a_running_leader_and_follower() {
+    let Some(cluster) = durable_cluster().await else { return };
+    let (site, mut leader) = Site::start(Some(cluster.database().unwrap().to_string())).await;
+    let mirror = free_address();
+    let mut follower = site.follower(mirror).await;
+    site.under_load(site.some_time()).await;
+
+    signal_all(cluster, "-STOP");
+    let asked = std::time::Instant::now();
+    let event = json!({ "event_type": "x-crash:event", "payload": { "n": "stopped" } });
+    let refused = site.node.post("/api/v1/log/entries", &event).await.unwrap();
+    let took = asked.elapsed();
+    signal_all(cluster, "-CONT");
+    assert_eq!((refused.status, refused.code().as_str()), (503, "log_unreachable"), "{refused}");
+    assert!(took < Duration::from_secs(6), "it took {took:?}");
+
+    eventually("the leader appends again", async || {
+        append(&site.node, &site.known, &site.promises).await.is_some()
+    })
+    .await;
+    site.check(&site.node).await;
+    site.check_follower(mirror).await;
+    assert!(leader.is_running() && follower.is_running());
+}
+
+/// A cluster whose commits are durable; `None` where there is no PostgreSQL.
+async fn durable_cluster() -> Option<&'static postgres::Cluster> {
+    use std::sync::OnceLock;
+    static CLUSTER: OnceLock<Option<postgres::Cluster>> = OnceLock::new();
+    let start = || {
+        let made = || {
+            postgres::cluster()?;
+            Some(postgres::Cluster::start_own().expect("a second cluster starts"))
+        };
+        CLUSTER.get_or_init(made).as_ref()
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
+}
+
+fn signal_all(cluster: &postgres::Cluster, signal: &str) {
+    let pids = cluster.pids().unwrap();
+    let done = std::process::Command::new("kill").arg(signal).args(&pids).status();
+    // A backend may have ended between the look and the signal.
+    drop(done);
+}

@@ -1,0 +1,332 @@
+//! A leader with the real key that lies to a follower and a witness, and a network that harms what
+//! passes: what is stored, what is refused, what is proven, and that everything else heals.
+
+use diogenes_common::clock::Clock as _;
+use diogenes_common::clock_system::SystemClock;
+use diogenes_common::event::Payload as _;
+use diogenes_common::keys::SigningKey;
+use diogenes_common::statement::{Category, FollowerStatus};
+use diogenes_common::wire::status::{ErrorClass, MirrorStatus, ReplicationStatus};
+use diogenes_tests::book::Book;
+use diogenes_tests::http::Node;
+use diogenes_tests::liar::Liar;
+use diogenes_tests::process::{Machine, Process, eventually, free_address};
+use diogenes_tests::proxy::{Fault, Proxy};
+use serde_json::{Value, json};
+
+const NODE: &str = env!("CARGO_BIN_EXE_diogenes-node");
+/// The size at which everybody is level before the lie.
+const LEVEL: u64 = 20;
+
+/// What becomes of a lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is no lie: stored.
+    Stored,
+    /// Refused, and forgotten once the truth is told.
+    Transient(&'static str),
+    /// Proven; what was verified before is served on.
+    Latched(&'static str),
+}
+
+struct Lie {
+    name: &'static str,
+    tell: fn(&Liar),
+    follower: Outcome,
+    witness_refuses: bool,
+}
+
+/// The honest book, `more` entries further.
+fn longer(liar: &Liar, more: u64) -> Book {
+    let mut book = liar.story().book.clone();
+    book.grow(more);
+    book
+}
+
+/// The history from before `size`, and another one from there to `until`.
+fn other_history(liar: &Liar, size: u64, until: u64) -> Book {
+    let mut book = liar.story().book.cut(size);
+    while book.size() < until {
+        book.push("x-test:event", br#"{"told":"otherwise"}"#);
+    }
+    book
+}
+
+/// The lies of issue 2, in its order.
+const LIES: [Lie; 11] = [
+    Lie {
+        name: "flipped byte",
+        tell: |liar| {
+            liar.tell(longer(liar, 5));
+            liar.story().garble = Some(|batch| {
+                if let Some(byte) = batch.leaves.first_mut().and_then(|leaf| leaf.last_mut()) {
+                    *byte ^= 1;
+                }
+            });
+        },
+        follower: Outcome::Transient("bad_batch"),
+        witness_refuses: false,
+    },
+    Lie {
+        name: "skipped id",
+        tell: |liar| {
+            liar.tell(longer(liar, 5));
+            liar.story().garble = Some(|batch| {
+                if batch.leaves.len() > 1 {
+                    batch.leaves.remove(0);
+                }
+            });
+        },
+        follower: Outcome::Transient("bad_batch"),
+        witness_refuses: false,
+    },
+    Lie {
+        name: "reordered",
+        tell: |liar| {
+            liar.tell(longer(liar, 5));
+            liar.story().garble = Some(|batch| batch.leaves.reverse());
+        },
+        follower: Outcome::Transient("bad_batch"),
+        witness_refuses: false,
+    },
+    Lie {
+        name: "swapped signature",
+        tell: |liar| {
+            let signature = liar.story().head.signature;
+            liar.tell(longer(liar, 5));
+            liar.story().head.signature = signature;
+        },
+        follower: Outcome::Transient("bad_batch"),
+        witness_refuses: true,
+    },
+    Lie {
+        name: "shrunk",
+        tell: |liar| {
+            let mut story = liar.story();
+            let mut claim = story.book.claim(LEVEL - 5);
+            claim.timestamp = story.head.timestamp.plus_millis(50);
+            story.head = story.book.sign(claim);
+        },
+        follower: Outcome::Latched("truncated"),
+        witness_refuses: true,
+    },
+    Lie {
+        name: "forked at the same size",
+        tell: |liar| liar.tell(other_history(liar, LEVEL - 1, LEVEL)),
+        follower: Outcome::Latched("fork_same_size"),
+        witness_refuses: true,
+    },
+    Lie {
+        name: "forked at another size",
+        tell: |liar| liar.tell(other_history(liar, LEVEL / 2, LEVEL + 10)),
+        follower: Outcome::Latched("fork_prefix"),
+        witness_refuses: true,
+    },
+    Lie {
+        name: "time running back",
+        tell: |liar| {
+            let book = longer(liar, 5);
+            let mut claim = book.claim(LEVEL + 5);
+            claim.timestamp = book.time(LEVEL).plus_millis(-5);
+            let head = book.sign(claim);
+            let mut story = liar.story();
+            (story.book, story.head) = (book, head);
+        },
+        follower: Outcome::Latched("timestamp_regressed"),
+        witness_refuses: true,
+    },
+    Lie {
+        name: "tree and chain apart",
+        tell: |liar| {
+            let book = longer(liar, 5);
+            let mut claim = book.claim(LEVEL + 5);
+            claim.chain_head = book.claim(LEVEL).chain_head;
+            let head = book.sign(claim);
+            let mut story = liar.story();
+            (story.book, story.head) = (book, head);
+        },
+        follower: Outcome::Latched("chain_merkle_mismatch"),
+        witness_refuses: false,
+    },
+    Lie {
+        name: "entry of a newer type",
+        tell: |liar| {
+            let mut book = liar.story().book.clone();
+            book.push("quantum_attestation", br#"{"of":"tomorrow"}"#);
+            liar.tell(book);
+        },
+        follower: Outcome::Stored,
+        witness_refuses: false,
+    },
+    Lie {
+        name: "entry with an invalid carried signature",
+        tell: |liar| {
+            let mut book = liar.story().book.clone();
+            let key = SigningKey::from_seed([7; 32]);
+            let honest = book.endorsement(key.public(), Category::FederationOperator);
+            let mut payload: Value = serde_json::from_slice(&honest.to_payload()).unwrap();
+            payload["signature"] = json!(key.sign(b"something else"));
+            let payload = diogenes_common::canonical::to_vec(&payload);
+            book.push("operator_endorsement", &payload);
+            liar.tell(book);
+        },
+        follower: Outcome::Latched("bad_entry"),
+        witness_refuses: false,
+    },
+];
+
+/// A follower and a witness that trusted the liar until now.
+struct Site {
+    machine: Machine,
+    liar: Liar,
+    mirror: Node,
+    _follower: Process,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let mut book = Book::new(SystemClock.now().plus_millis(-1_000));
+        book.grow(LEVEL - 1);
+        let liar = Liar::start(book).await;
+        let machine = Machine::new(NODE);
+        let (follower, mirror) = follow(&machine, &liar, &liar.node()).await;
+        let site = Self { machine, liar, mirror, _follower: follower };
+        site.synced_at(LEVEL).await;
+        assert_eq!(site.witness_submits(), Some(0), "the truth is signed");
+        site
+    }
+
+    async fn status(&self) -> MirrorStatus {
+        status(&self.mirror).await
+    }
+
+    async fn synced_at(&self, size: u64) {
+        eventually("the follower is SYNCED", async || {
+            let status = self.status().await;
+            status.status == FollowerStatus::Synced && status.tree_size.get() == size
+        })
+        .await;
+    }
+
+    fn witness_submits(&self) -> Option<i32> {
+        let server = self.liar.node().to_string();
+        self.machine.run("witness", "witness", &["submit", "--server", &server], &[]).code
+    }
+}
+
+/// Starts a follower of the liar's log that reads from `source`.
+async fn follow(machine: &Machine, liar: &Liar, source: &Node) -> (Process, Node) {
+    let operator = liar.story().book.operator().fingerprint();
+    let sources = json!([{ "url": source.to_string(), "fingerprint": operator }]).to_string();
+    let variables =
+        [("DIOGENES_FEDERATION_OPERATORS", sources.as_str()), ("DIOGENES_POLL", "50ms")];
+    let address = free_address();
+    let listen = address.to_string();
+    let args = ["serve", "--listen", listen.as_str()];
+    let mut follower = machine.start("follower", "follower", &args, &variables);
+    let mirror = Node::local(address);
+    follower.ready(&mirror).await;
+    (follower, mirror)
+}
+
+async fn status(mirror: &Node) -> MirrorStatus {
+    match mirror.read("/api/v1/log/replication-status").await.unwrap() {
+        ReplicationStatus::Follower(status) => *status,
+        ReplicationStatus::Leader(status) => panic!("not a follower: {status:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_lie_is_stored_or_refused_or_proven_as_the_rules_say() {
+    for lie in LIES {
+        println!("{}", lie.name);
+        let site = Site::start().await;
+        let before = site.status().await;
+        let honest = site.liar.story().book.clone();
+        (lie.tell)(&site.liar);
+
+        let (reason, class) = match lie.follower {
+            Outcome::Stored => {
+                let told = site.liar.story().book.size();
+                site.synced_at(told).await;
+                assert_eq!(site.witness_submits(), Some(0));
+                continue;
+            }
+            Outcome::Transient(reason) => (reason, ErrorClass::Transient),
+            Outcome::Latched(reason) => (reason, ErrorClass::Latched),
+        };
+        eventually(reason, async || {
+            let now = site.status().await;
+            (now.reason.as_deref(), now.class) == (Some(reason), Some(class))
+        })
+        .await;
+        let now = site.status().await;
+        assert_eq!(now.status, FollowerStatus::Error);
+        assert_eq!((now.tree_size, now.root_hash), (before.tree_size, before.root_hash));
+        assert_eq!(site.mirror.size().await.unwrap(), LEVEL, "what was verified is served on");
+
+        let signed = site.witness_submits();
+        assert_eq!(signed != Some(0), lie.witness_refuses, "{}: {signed:?}", lie.name);
+
+        if class == ErrorClass::Latched {
+            let file = site.machine.data("follower").join(now.evidence.unwrap());
+            let log_id = honest.log_id().to_string();
+            let file = file.to_str().unwrap();
+            let words = ["evidence", "verify", file, "--log-id", log_id.as_str()];
+            let verified = site.machine.run("stranger", "witness", &words, &[]).succeeded();
+            assert!(verified.contains(&log_id), "{verified}");
+        } else {
+            let mut truth = honest;
+            truth.grow(7);
+            site.liar.story().garble = None;
+            site.liar.tell(truth);
+            site.synced_at(LEVEL + 7).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_harms_what_passes_never_latches_and_all_heals_when_it_stops() {
+    let mut book = Book::new(SystemClock.now().plus_millis(-1_000));
+    book.grow(LEVEL);
+    let liar = Liar::start(book).await;
+    let proxy = Proxy::start(liar.node().address()).await;
+    let machine = Machine::new(NODE);
+    let (mut follower, mirror) = follow(&machine, &liar, &proxy.node()).await;
+    let level = async |size: u64| {
+        eventually("the follower is SYNCED", async || {
+            let now = status(&mirror).await;
+            now.status == FollowerStatus::Synced && now.tree_size.get() == size
+        })
+        .await;
+    };
+    level(LEVEL + 1).await;
+
+    let faults = [
+        Fault::Refuse,
+        Fault::Cut(0),
+        Fault::Cut(700),
+        Fault::Flip(0),
+        Fault::Flip(300),
+        Fault::Flip(1_500),
+        Fault::Flip(2_500),
+        Fault::Delay(std::time::Duration::from_millis(100)),
+        Fault::Silence,
+    ];
+    for fault in faults {
+        println!("{fault:?}");
+        proxy.set(fault);
+        liar.tell(longer(&liar, 5));
+        let size = liar.story().book.size();
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        assert_ne!(status(&mirror).await.class, Some(ErrorClass::Latched), "{fault:?}");
+        if fault == Fault::Silence {
+            // A connection that fell silent is given up after half a minute; the others at once.
+            break;
+        }
+        proxy.set(Fault::None);
+        level(size).await;
+    }
+
+    assert!(follower.is_running());
+}

@@ -1,0 +1,17 @@
+//! The integration tests: one binary, a module per user story.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as promised")]
+
+mod api_federation;
+mod api_log;
+mod bad_input;
+mod configuration;
+mod crash;
+mod lies;
+mod metrics_doc;
+mod raw;
+mod seed_walkthrough;
+mod site;
+mod store;
+mod tidy;
+mod unsafe_state;

@@ -1,0 +1,289 @@
+//! A leader, and a follower of it, in this process, on a database of the test's own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use diogenes_common::clock::{Clock, Timestamp};
+use diogenes_common::clock_system::SystemClock;
+use diogenes_common::config::{Environment, Flags, Settings};
+use diogenes_common::files::Role;
+use diogenes_common::head::{HeadJson, Origin, SignedHead};
+use diogenes_common::keys::PublicKey;
+use diogenes_common::merkle::{TreeRoot, verify_consistency};
+use diogenes_common::shutdown::Tasks;
+use diogenes_common::wire::log::ConsistencyProof;
+use diogenes_common::wire::node::WellKnown;
+use diogenes_follower::Follower;
+use diogenes_leader::{Leader, Options};
+use diogenes_tests::http::Node;
+use diogenes_tests::{postgres, stranger};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::raw::{Answer, Request};
+
+/// The token of the operator of every site.
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// Makes two tests of each promise: one on SQLite and, where there is one, one on PostgreSQL.
+macro_rules! on_both {
+    ($($promise:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise($crate::site::Place::sqlite()).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                if let Some(place) = $crate::site::Place::postgres().await {
+                    super::$promise(place).await;
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
+
+/// Where a leader keeps everything.
+pub(crate) struct Place {
+    directory: TempDir,
+    database: Option<String>,
+}
+
+/// A leader that runs until the site is dropped.
+pub(crate) struct Site {
+    pub(crate) leader: Running,
+    operator: PublicKey,
+    origin: Origin,
+    place: Place,
+}
+
+/// A node that runs until this is dropped.
+pub(crate) struct Running {
+    address: SocketAddr,
+    tasks: Tasks,
+    _directory: Option<TempDir>,
+}
+
+impl Place {
+    pub(crate) fn sqlite() -> Self {
+        Self { directory: TempDir::new().unwrap(), database: None }
+    }
+
+    pub(crate) async fn postgres() -> Option<Self> {
+        let cluster = tokio::task::spawn_blocking(durable_cluster).await.unwrap()?;
+        let database = tokio::task::spawn_blocking(|| cluster.database()).await.unwrap().unwrap();
+        Some(Self { directory: TempDir::new().unwrap(), database: Some(database.to_string()) })
+    }
+
+    /// Starts a leader with the usual settings: no limits, only the operator appends.
+    pub(crate) async fn start(self) -> Site {
+        self.start_with(&[]).await
+    }
+
+    /// Starts a leader with further settings.
+    pub(crate) async fn start_with(self, settings: &[(&str, &str)]) -> Site {
+        let mut all = vec![
+            ("OPERATOR_TOKEN", TOKEN),
+            ("DIOGENES_ORIGIN", "log.example/it"),
+            ("RATE_LIMIT_LOG_READ", "0"),
+            ("RATE_LIMIT_FEDERATION", "0"),
+            ("RATE_LIMIT_API_QUERY", "0"),
+            ("RATE_LIMIT_KEY_REGISTRATION", "0"),
+        ];
+        if let Some(database) = &self.database {
+            all.push(("DATABASE_URL", database));
+        }
+        all.retain(|(name, _)| settings.iter().all(|(set, _)| set != name));
+        all.extend(settings);
+        let settings = load(Role::Leader, self.directory.path(), &all);
+        let (tasks, clock) = (Tasks::new(), Arc::new(SystemClock));
+        let options = Options::default();
+        let leader = Leader::start(&settings, options, clock, tasks.clone()).await;
+        let leader = leader.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let address = leader.address();
+        tasks.spawn(async move { leader.run().await.unwrap() });
+        let leader = Running { address, tasks, _directory: None };
+        let known: WellKnown = leader.json("/.well-known/diogenes").await;
+        let (operator, origin) = (known.operator_public_key, known.origin);
+        Site { leader, operator, origin, place: self }
+    }
+}
+
+/// A leader refuses a server that does not make durable what it says is committed, as the cluster
+/// of the store's tests does for speed: this one does.
+fn durable_cluster() -> Option<&'static postgres::Cluster> {
+    static CLUSTER: OnceLock<Option<postgres::Cluster>> = OnceLock::new();
+    let start = || {
+        postgres::cluster()?;
+        Some(postgres::Cluster::start_own().expect("a second cluster starts"))
+    };
+    CLUSTER.get_or_init(start).as_ref()
+}
+
+fn load(role: Role, directory: &Path, settings: &[(&str, &str)]) -> Settings {
+    let directory = directory.join("data");
+    let own = [
+        ("DIOGENES_DATA_DIR", directory.to_str().unwrap()),
+        ("DIOGENES_LISTEN", "127.0.0.1:0"),
+        ("MIN_FREE", "0"),
+    ];
+    let all = own.iter().chain(settings).copied();
+    Settings::load(role, Flags::new(), &Environment::of(all)).unwrap()
+}
+
+impl Site {
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// A file of the leader's data directory.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.place.directory.path().join("data").join(name)).unwrap()
+    }
+
+    pub(crate) fn operator(&self) -> &PublicKey {
+        &self.operator
+    }
+
+    /// Starts a follower and waits until it has verified what the leader has now.
+    pub(crate) async fn follower(&self) -> Running {
+        let directory = TempDir::new().unwrap();
+        let fingerprint = self.operator.fingerprint();
+        let source = format!(
+            r#"[{{"url":"http://{}","fingerprint":"{fingerprint}"}}]"#,
+            self.leader.address
+        );
+        let settings = [
+            ("DIOGENES_FEDERATION_OPERATORS", source.as_str()),
+            ("DIOGENES_POLL", "50ms"),
+            ("RATE_LIMIT_LOG_READ", "0"),
+            ("RATE_LIMIT_API_QUERY", "0"),
+        ];
+        let settings = load(Role::Follower, directory.path(), &settings);
+        let tasks = Tasks::new();
+        let follower = Follower::start(&settings, Arc::new(SystemClock), tasks.clone()).await;
+        let follower = follower.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let address = follower.address();
+        tasks.spawn(async move { follower.run().await.unwrap() });
+        let follower = Running { address, tasks, _directory: Some(directory) };
+        self.level(&follower).await;
+        follower
+    }
+
+    /// Waits until a follower has verified what the leader has now.
+    pub(crate) async fn level(&self, follower: &Running) {
+        let size = self.size().await;
+        eventually("the follower is level", async || {
+            let answer = follower.get("/api/v1/log/sth").await;
+            answer.status == 200 && answer.json()["tree_size"].as_u64() >= Some(size)
+        })
+        .await;
+    }
+
+    /// Appends one generic event; answers the leader's words.
+    pub(crate) async fn append(&self, payload: &Value) -> Value {
+        let event = serde_json::json!({ "event_type": "x-it:event", "payload": payload });
+        let answer = self.leader.post("/api/v1/log/entries", &event).token(TOKEN).send().await;
+        assert_eq!(answer.status, 201, "{answer}");
+        answer.json()
+    }
+
+    /// Appends so many generic events at once.
+    pub(crate) async fn grow(&self, more: u64) {
+        let event = |n| serde_json::json!({ "event_type": "x-it:event", "payload": { "n": n } });
+        let events: Vec<Value> = (0..more).map(event).collect();
+        for some in events.chunks(1_000) {
+            let some = Value::from(some.to_vec());
+            let answer = self.leader.post("/api/v1/log/entries", &some).token(TOKEN).send().await;
+            assert_eq!(answer.status, 201, "{answer}");
+        }
+    }
+
+    /// The newest head, its signature verified.
+    pub(crate) async fn head(&self) -> SignedHead {
+        self.verified(&self.head_json().await)
+    }
+
+    pub(crate) async fn head_json(&self) -> HeadJson {
+        self.leader.json("/api/v1/log/sth").await
+    }
+
+    /// A head that anybody showed, its signature verified.
+    pub(crate) fn verified(&self, head: &HeadJson) -> SignedHead {
+        head.verify(&self.operator, &self.origin).unwrap()
+    }
+
+    pub(crate) async fn size(&self) -> u64 {
+        self.head().await.head().tree_size.get()
+    }
+
+    /// Reads the whole log as a stranger would, and verifies it; answers its size.
+    pub(crate) async fn check(&self) -> u64 {
+        stranger::read_log(&Node::local(self.leader.address)).await.unwrap().size()
+    }
+}
+
+impl Running {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
+        Request::new(self.address, method, path)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.request("GET", path).send().await
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Request {
+        self.request("POST", path).json(body)
+    }
+
+    /// GET of something that must be there.
+    pub(crate) async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+        serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+/// Verifies a consistency proof as the API shows it: the one to `tree`.
+pub(crate) fn consistent(shown: &Value, tree: &TreeRoot) {
+    let proof: ConsistencyProof = serde_json::from_value(shown.clone()).unwrap();
+    let first = TreeRoot { size: proof.first, hash: proof.first_root };
+    let second = TreeRoot { size: proof.second, hash: proof.second_root };
+    assert_eq!(second, *tree);
+    if first == TreeRoot::EMPTY {
+        assert!(proof.hashes.is_empty(), "every tree extends the empty one");
+    } else {
+        assert_eq!(verify_consistency(&first, &second, &proof.hashes), Ok(()), "{shown}");
+    }
+}
+
+/// Waits until a condition holds; a test that waits in vain fails.
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    for _ in 0..600 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("in vain: {what}");
+}
+
+/// Now, as statements say it.
+pub(crate) fn now() -> Timestamp {
+    SystemClock.now()
+}

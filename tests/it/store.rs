@@ -1,0 +1,8 @@
+//! What every database behind the store must do: most tests run on SQLite and on PostgreSQL.
+
+mod commits;
+mod harness;
+mod local;
+mod outages;
+mod reads;
+mod views;

@@ -1,0 +1,22 @@
+//! Harness of the integration tests, and what the load generator and the quickstart share with it.
+
+pub mod book;
+pub mod documents;
+pub mod http;
+pub mod liar;
+pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod stranger;
+
+/// Lets the kernel end this process when its parent's thread does.
+///
+/// What this process becomes by `exec` inherits it.
+pub fn die_with_parent() {
+    #[cfg(target_os = "linux")]
+    {
+        let signal = Some(rustix::process::Signal::TERM);
+        // Without it a parent that is killed leaves its children behind; they still work.
+        let _ = rustix::process::set_parent_process_death_signal(signal);
+    }
+}

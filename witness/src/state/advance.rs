@@ -1,0 +1,207 @@
+//! The only way to a signature: a durable step, taken under the lock of its log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diogenes_common::checkpoint::Checkpoint;
+use diogenes_common::clock::Timestamp;
+use diogenes_common::cosignature::cosign;
+use diogenes_common::evidence::Bytes;
+use diogenes_common::files::{FileLock, private_dir};
+use diogenes_common::head::{HeadJson, Origin, SignedHead};
+use diogenes_common::merkle::{Hash, TreeRoot};
+use diogenes_common::statement::{
+    Profile, ProfileClaim, Reason, Refusal, RefusalClaim, WitnessClaim, WitnessProof,
+};
+
+use super::line::{Fact, Step};
+use super::projection::{LogState, Submission};
+use super::{Home, Moment, StateError};
+use crate::judge::Extension;
+use crate::log::LogIdentity;
+
+/// A step that is durable and may be signed; only [`OriginLock`] makes one.
+///
+/// What is signed follows from it alone, so that signing it again after a crash makes the same
+/// bytes.
+#[derive(Debug, PartialEq)]
+pub struct Advanced {
+    head: HeadJson,
+    step: Step,
+    time: Timestamp,
+}
+
+/// Excludes every other process from advancing one log, until it is dropped.
+pub struct OriginLock {
+    home: Arc<Home>,
+    origin: Origin,
+    _lock: FileLock,
+}
+
+impl OriginLock {
+    /// Takes the lock of a log; waits up to `patience` for another process to finish its round.
+    pub fn acquire(
+        home: &Arc<Home>,
+        origin: &Origin,
+        patience: Duration,
+    ) -> Result<Self, StateError> {
+        let directory = home.path().join("locks");
+        private_dir(&directory)?;
+        let file = directory.join(Hash::of(origin.as_str().as_bytes()).to_hex());
+        let lock = FileLock::acquire(&file, patience)?;
+        Ok(Self { home: Arc::clone(home), origin: origin.clone(), _lock: lock })
+    }
+
+    /// Which log.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Where the witness stands with it; `None` if it never watched it.
+    pub fn state(&self) -> Result<Option<LogState>, StateError> {
+        self.home.log(&self.origin)
+    }
+
+    /// The head of the largest tree that it vouches for, verified again.
+    pub fn head(&self, state: &LogState) -> Result<Option<SignedHead>, StateError> {
+        let kept = |head: &HeadJson| head.verify(state.operator_key(), &self.origin);
+        let broken = |_| StateError::KeptHead { origin: self.origin.clone() };
+        state.head().map(kept).transpose().map_err(broken)
+    }
+
+    /// Begins to watch the log, from size 0.
+    pub fn begin(&self, log: &LogIdentity, now: Timestamp) -> Result<(), StateError> {
+        let fact = Fact::Log {
+            genesis: Bytes(log.genesis().bytes().to_vec()),
+            log_id: log.log_id(),
+            origin: self.origin.clone(),
+        };
+        self.home.append(fact, now)
+    }
+
+    /// Moves the log from the tree that it stands at to the proven one, durably.
+    ///
+    /// This is the only way to an [`Advanced`] that was not durable before.
+    pub fn advance(&self, extension: &Extension, now: Timestamp) -> Result<Advanced, StateError> {
+        let state = self.standing()?;
+        let head = extension.seen().json();
+        let of_this_log = head.origin == self.origin
+            && head.key_fingerprint == state.operator_key().fingerprint();
+        if extension.old() != state.tree() || !of_this_log {
+            return Err(StateError::Stale { known: state.tree().size });
+        }
+        let step = Step::new(extension.old(), extension.seen().tree());
+        // Emitted times never run back, whatever the clock does.
+        let time = now.max(state.last_signed_at().unwrap_or(now));
+        let fact =
+            Fact::Advance { head: Box::new(head.clone()), step, origin: self.origin.clone() };
+        self.home.append(fact, time)?;
+        Ok(Advanced { head: head.clone(), step, time })
+    }
+
+    /// The newest step, if a crash kept it from being signed.
+    pub fn unsigned(&self) -> Result<Option<Advanced>, StateError> {
+        let state = self.standing()?;
+        let Some(signed) = state.last_signed() else { return Ok(None) };
+        match state.head() {
+            Some(head)
+                if signed.step.new_tree() == state.tree() && state.submission().is_none() =>
+            {
+                Ok(Some(Advanced { head: head.clone(), step: signed.step, time: signed.time }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Signs a durable step, and keeps the body to submit before anybody sees it.
+    pub fn sign(&self, advanced: Advanced) -> Result<WitnessProof, StateError> {
+        let Advanced { head, step, time } = advanced;
+        let key = &self.home.key;
+        let checkpoint = Checkpoint::new(self.origin.as_str(), step.new_tree()).ok();
+        let cosignature = checkpoint
+            .map(|checkpoint| cosign(&checkpoint, time, &self.home.cosigner, key).to_string());
+        let (old, new) = (step.old(), step.new_tree());
+        let claim = WitnessClaim {
+            new_root: new.hash,
+            new_tree_size: new.size,
+            old_root: old.hash,
+            old_tree_size: old.size,
+            origin: self.origin.clone(),
+            timestamp: time,
+            witness: key.fingerprint(),
+        };
+        let body = claim.into_proof(key, head, cosignature);
+        self.home.interrupt.after(Moment::Signed)?;
+        self.keep(Submission { answered: false, body: body.clone() })?;
+        self.home.interrupt.after(Moment::BodyKept)?;
+        Ok(body)
+    }
+
+    /// Notes that the last body was answered, so that it is not sent again.
+    pub fn answered(&self, body: WitnessProof) -> Result<(), StateError> {
+        self.home.interrupt.after(Moment::Submitted)?;
+        self.keep(Submission { answered: true, body })?;
+        Ok(self.home.interrupt.after(Moment::AnswerKept)?)
+    }
+
+    /// Signs why a head was not signed. Says nothing about any tree but the own one.
+    pub fn refuse(
+        &self,
+        head: &SignedHead,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Result<Refusal, StateError> {
+        let state = self.state()?;
+        let old = state.as_ref().map_or(TreeRoot::EMPTY, LogState::tree);
+        let last = state.and_then(|state| state.last_signed_at()).unwrap_or(now);
+        let claim = RefusalClaim {
+            head_sha256: Hash::of(&head.head().signed_bytes()),
+            old_root: old.hash,
+            old_tree_size: old.size,
+            origin: self.origin.clone(),
+            reason,
+            timestamp: now.max(last),
+            witness: self.home.key.fingerprint(),
+        };
+        Ok(claim.into_refusal(&self.home.key))
+    }
+
+    /// Never signs this log again with this key.
+    pub fn halt(&self, reason: Reason, now: Timestamp) -> Result<(), StateError> {
+        let fact = Fact::Halt { origin: self.origin.clone(), reason };
+        self.home.append(fact, now)
+    }
+
+    /// Moves a lost state up to a tree that this key has signed already. Signs nothing.
+    pub fn recover(
+        &self,
+        signed: TreeRoot,
+        head: Option<HeadJson>,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
+        let step = Step::new(self.standing()?.tree(), signed);
+        let fact = Fact::Recovery { head: head.map(Box::new), step, origin: self.origin.clone() };
+        self.home.append(fact, now)
+    }
+
+    fn standing(&self) -> Result<LogState, StateError> {
+        let state = self.state()?.ok_or(StateError::Stale { known: TreeRoot::EMPTY.size })?;
+        match state.halted() {
+            Some(reason) => {
+                Err(StateError::Halted { origin: self.origin.clone(), reason: reason.clone() })
+            }
+            None => Ok(state),
+        }
+    }
+
+    fn keep(&self, submission: Submission) -> Result<(), StateError> {
+        self.home.amend(&self.origin, |log| log.keep(submission))
+    }
+}
+
+impl Home {
+    /// Signs how this witness wants to be shown; nothing about any tree.
+    pub fn sign_profile(&self, claim: ProfileClaim) -> Profile {
+        claim.into_profile(&self.key)
+    }
+}

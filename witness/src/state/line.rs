@@ -1,0 +1,175 @@
+//! The lines of `index.jsonl`: what they say and how they hang together.
+
+use diogenes_common::canonical;
+use diogenes_common::clock::Timestamp;
+use diogenes_common::evidence::Bytes;
+use diogenes_common::head::{HeadJson, Origin};
+use diogenes_common::keys::Fingerprint;
+use diogenes_common::merkle::{Hash, TreeRoot, TreeSize};
+use diogenes_common::statement::Reason;
+use serde::{Deserialize, Serialize};
+
+/// The longest line; a head with the checkpoint of a log with many witnesses is far shorter.
+pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
+
+/// One line of the index: a fact, its time, and the hash of the line before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// What happened.
+    #[serde(flatten)]
+    pub fact: Fact,
+    /// SHA-256 of the line before, without its line feed; null in the first.
+    pub previous: Option<Hash>,
+    /// When it happened; what is signed about an advance carries this time.
+    pub time: Timestamp,
+}
+
+/// What a line records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Fact {
+    /// The first line: whose index this is.
+    Key {
+        /// The name under which this key cosigns, for ever.
+        cosigner: String,
+        /// The key.
+        fingerprint: Fingerprint,
+    },
+    /// A log is watched from here on.
+    Log {
+        /// Its entry 1, which pins everything else.
+        genesis: Bytes,
+        /// Its id.
+        log_id: Hash,
+        /// Its name.
+        origin: Origin,
+    },
+    /// The witness vouches for a larger tree; exactly this is signed.
+    Advance {
+        /// The head, verbatim.
+        head: Box<HeadJson>,
+        /// The tree after it.
+        #[serde(flatten)]
+        step: Step,
+        /// Which log.
+        origin: Origin,
+    },
+    /// A lost state was moved up to what this key had signed already; nothing is signed for it.
+    Recovery {
+        /// The head, where it is known.
+        head: Option<Box<HeadJson>>,
+        /// From where to where.
+        #[serde(flatten)]
+        step: Step,
+        /// Which log.
+        origin: Origin,
+    },
+    /// This key never signs this log again.
+    Halt {
+        /// Which log.
+        origin: Origin,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// From one tree of a log to a larger one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    new_root: Hash,
+    new_tree_size: TreeSize,
+    old_root: Hash,
+    old_tree_size: TreeSize,
+}
+
+impl Step {
+    /// The step between two trees.
+    pub fn new(old: TreeRoot, new: TreeRoot) -> Self {
+        Self {
+            new_root: new.hash,
+            new_tree_size: new.size,
+            old_root: old.hash,
+            old_tree_size: old.size,
+        }
+    }
+
+    /// The tree before.
+    pub fn old(&self) -> TreeRoot {
+        TreeRoot { size: self.old_tree_size, hash: self.old_root }
+    }
+
+    /// The tree after.
+    pub fn new_tree(&self) -> TreeRoot {
+        TreeRoot { size: self.new_tree_size, hash: self.new_root }
+    }
+}
+
+impl Line {
+    /// The bytes of the line, with its line feed.
+    ///
+    /// # Panics
+    /// Never: facts are texts, integers and nulls.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let value = serde_json::to_value(self).expect("a line is a JSON object");
+        let mut bytes = canonical::to_vec(&value);
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Reads a line, without its line feed; `None` if it is not exactly what this code writes.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let line: Self = serde_json::from_slice(bytes).ok()?;
+        (line.to_bytes().strip_suffix(b"\n") == Some(bytes)).then_some(line)
+    }
+
+    /// Which log the line is about.
+    pub fn origin(&self) -> Option<&Origin> {
+        match &self.fact {
+            Fact::Key { .. } => None,
+            Fact::Log { origin, .. }
+            | Fact::Advance { origin, .. }
+            | Fact::Recovery { origin, .. }
+            | Fact::Halt { origin, .. } => Some(origin),
+        }
+    }
+
+    /// The step that the line records, if it records one.
+    pub fn step(&self) -> Option<Step> {
+        match self.fact {
+            Fact::Advance { step, .. } | Fact::Recovery { step, .. } => Some(step),
+            Fact::Key { .. } | Fact::Log { .. } | Fact::Halt { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{History, at};
+
+    #[test]
+    fn a_line_is_read_only_as_it_was_written() {
+        let history = History::honest();
+        let facts = [
+            Fact::Key { cosigner: "w".into(), fingerprint: history.operator().fingerprint() },
+            Fact::Advance {
+                head: Box::new(history.seen(4, at(1)).json().clone()),
+                step: Step::new(TreeRoot::EMPTY, history.tree(4)),
+                origin: history.origin(),
+            },
+            Fact::Recovery {
+                head: None,
+                step: Step::new(TreeRoot::EMPTY, history.tree(4)),
+                origin: history.origin(),
+            },
+        ];
+        for fact in facts {
+            let line = Line { fact, previous: Some(Hash::of(b"x")), time: at(3) };
+            let bytes = line.to_bytes();
+
+            assert_eq!(Line::parse(bytes.trim_ascii_end()), Some(line));
+            let spaced = [b" ", bytes.trim_ascii_end()].concat();
+            assert_eq!(Line::parse(&spaced), None);
+        }
+    }
+}
