@@ -142,6 +142,8 @@ impl Follower {
         let shared = app.shared.clone();
         self.stages.start();
         let sources = app.sources.to_vec();
+        let store = shared.store.clone();
+        tasks.spawn_essential("checkpoints", store.keep_folded(tasks.token()));
         tasks.spawn_essential("report", report::run(shared.clone(), sources.clone(), key.clone()));
         tasks.spawn_essential("facts", keep_facts(shared.clone(), sources, facts));
         tasks.spawn_essential("rounds", show_rounds(shared.clone(), round));

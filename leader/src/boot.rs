@@ -140,6 +140,7 @@ pub(crate) async fn stored_origin(store: &Store) -> Result<Option<Origin>, Failu
 }
 
 /// What a store's error means for a start or a command.
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err by name")]
 pub(crate) fn store_failure(error: StoreError) -> Failure {
     match &error {
         StoreError::Disk(_) => Failure::disk("disk", &error, "check the disk, then start again"),

@@ -191,11 +191,14 @@ impl Leader {
         W: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let (app, tasks) = (self.app, self.tasks);
-        let writer = tokio::task::spawn(write(self.sequencer, self.stop_writing.clone()));
-        let guard = tokio::task::spawn(self.guard_task);
+        #[expect(clippy::disallowed_methods, reason = "both outlive the tracked tasks")]
+        let (writer, guard) = (
+            tokio::task::spawn(write(self.sequencer, self.stop_writing.clone())),
+            tokio::task::spawn(self.guard_task),
+        );
         tasks.spawn_essential("witness rounds", witnessing::rounds(app.clone(), tasks.token()));
         tasks.spawn_essential("status", federation::status(app.clone(), tasks.token()));
-        tasks.spawn_essential("checkpoints", checkpoints(app.clone(), tasks.token()));
+        tasks.spawn_essential("checkpoints", app.store.clone().keep_folded(tasks.token()));
         tasks.spawn_essential("upkeep", upkeep(app.clone(), tasks.token()));
         let data_dir = self.settings.value(&DATA_DIR);
         tasks.spawn_essential("disk", watch_disk(data_dir, self.min_free, tasks.token()));
@@ -250,13 +253,13 @@ pub(crate) fn openapi_json() -> Result<String, Failure> {
 }
 
 fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
-    let limited = |routes: OpenApiRouter<App>, class| routes.route_layer(limiter.layer(class));
+    let of = |class, routes: OpenApiRouter<App>| routes.route_layer(limiter.layer(class));
     OpenApiRouter::new()
-        .merge(limited(entries::router(), Class::Query))
-        .merge(limited(keys::router(), Class::Query))
-        .merge(limited(witnessing::router(), Class::Federation))
-        .merge(limited(federation::router(), Class::Federation))
-        .merge(limited(operator::router(), Class::Query))
+        .merge(of(Class::Query, entries::router()))
+        .merge(of(Class::Query, keys::router()))
+        .merge(of(Class::Federation, witnessing::router()))
+        .merge(of(Class::Federation, federation::router()))
+        .merge(of(Class::Query, operator::router()))
         .merge(read::router(limiter))
 }
 
@@ -275,21 +278,6 @@ async fn upkeep(app: App, stop: CancellationToken) -> Result<(), Failure> {
         }
         if let Err(error) = app.store.expire_remembered(now).await {
             tracing::warn!(%error, "old idempotency keys could not be deleted");
-        }
-    }
-}
-
-/// Checkpoints beside the commits. A failure shows in the commits as well, and is told there.
-async fn checkpoints(app: App, stop: CancellationToken) -> Result<(), Failure> {
-    let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-        if let Err(error) = app.store.checkpoint().await {
-            tracing::debug!(%error, "a checkpoint was left to the commits");
         }
     }
 }

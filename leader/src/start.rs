@@ -115,10 +115,10 @@ pub(crate) fn plan(found: &Found) -> Result<Plan, Unsafe> {
     if found.initialising && log.size.get() <= 1 {
         return Ok(Plan::Initialise);
     }
-    if let Some(accepted) = found.accept_size {
-        if accepted != log.size.get() {
-            return Err(Unsafe::OtherSize { accepted, held: log.size });
-        }
+    if let Some(accepted) = found.accept_size
+        && accepted != log.size.get()
+    {
+        return Err(Unsafe::OtherSize { accepted, held: log.size });
     }
     let Some(guard) = &found.guard else {
         return Ok(match found.accept_size {

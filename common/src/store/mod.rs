@@ -29,11 +29,15 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqlitePool};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use bulk::{Session as _, Sql, Value, values};
 use pool::{Pool, on_pool, patiently};
 use tiles::TileCache;
 use url::Target;
+
+use crate::exit::Failure;
 
 pub use commit::{Commit, Guard, HeadRow, LogState, NewState};
 pub use error::{CommitError, StoreError};
@@ -60,8 +64,6 @@ struct Inner {
     statements: AtomicU64,
     /// A connection of its own for checkpoints, on SQLite.
     checkpoints: Option<SqlitePool>,
-    /// How many statements commits had run at the last checkpoint.
-    checkpointed: AtomicU64,
 }
 
 /// How a database is opened.
@@ -123,7 +125,6 @@ impl Store {
             tiles: TileCache::default(),
             statements: AtomicU64::new(0),
             checkpoints,
-            checkpointed: AtomicU64::new(0),
         }));
         match options.schema {
             Schema::Migrate => store.migrate().await?,
@@ -196,18 +197,29 @@ impl Store {
         self.0.writers.close().await;
     }
 
-    /// Folds SQLite's write-ahead log into its file, as far as that disturbs nobody; a role calls
-    /// it a few times a second, so that commits need not. PostgreSQL does this by itself.
-    pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        let statements = self.commit_statements();
-        if self.0.checkpointed.swap(statements, Ordering::Relaxed) == statements {
+    /// Folds SQLite's write-ahead log into its file until `stop` is cancelled, as far as that
+    /// disturbs nobody, so that commits need not. PostgreSQL does this by itself.
+    pub async fn keep_folded(self, stop: CancellationToken) -> Result<(), Failure> {
+        let Some(pool) = &self.0.checkpoints else {
+            stop.cancelled().await;
             return Ok(());
-        }
-        match &self.0.checkpoints {
-            None => Ok(()),
-            Some(pool) => {
-                sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(pool).await?;
-                Ok(())
+        };
+        let mut ticks = tokio::time::interval(FOLD_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut folded = 0;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            let statements = self.commit_statements();
+            if statements == folded {
+                continue;
+            }
+            folded = statements;
+            // What makes this fail, fails the commits as well, and is told there.
+            if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(pool).await {
+                tracing::debug!(%error, "the write-ahead log is left to the commits");
             }
         }
     }
@@ -232,8 +244,11 @@ impl ExclusiveLock {
 }
 
 /// From so many pages of write-ahead log on (32 MiB) a commit itself folds them into the file;
-/// below, [`Store::checkpoint`] does it beside the commits.
+/// below, [`Store::keep_folded`] does it beside the commits.
 const WAL_PAGES: &str = "8192";
+
+/// How often the write-ahead log is folded beside the commits.
+const FOLD_EVERY: Duration = Duration::from_millis(200);
 
 /// How many rows a reading thread may be ahead of whoever takes them: each hand-over costs two
 /// context switches.

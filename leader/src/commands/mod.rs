@@ -37,7 +37,7 @@ enum Command {
     ///
     /// Example: diogenes-leader init --origin log.example.org/2026
     Init(run::Init),
-    /// Append events from NDJSON: a payload, or {"event_type", "payload"}, a line.
+    /// Append events from NDJSON: on each line a payload, or an event type with one.
     ///
     /// Example: diogenes-leader append --event-type x-app:login events.ndjson
     Append(append::Append),

@@ -67,15 +67,14 @@ async fn post_entries(
     {
         app.token.require(&headers)?;
     }
-    let submission = match body::require_type(&headers, &[JSON, NDJSON])? {
-        NDJSON => parse::ndjson(&bytes),
-        _ => {
-            let many = bytes.trim_ascii_start().first() == Some(&b'[');
-            if !many && bytes.len() > body::USUAL {
-                return Err(Problem::new(Code::PayloadTooLarge, "one event has at most 256 KiB"));
-            }
-            parse::json(&bytes)
+    let submission = if body::require_type(&headers, &[JSON, NDJSON])? == NDJSON {
+        parse::ndjson(&bytes)
+    } else {
+        let many = bytes.trim_ascii_start().first() == Some(&b'[');
+        if !many && bytes.len() > body::USUAL {
+            return Err(Problem::new(Code::PayloadTooLarge, "one event has at most 256 KiB"));
         }
+        parse::json(&bytes)
     }
     .map_err(SubmitError::from)?;
     if !is_operator {

@@ -60,7 +60,9 @@ pub(super) fn take(queue: &mut VecDeque<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
 /// The rows that the jobs read.
 pub(super) fn needs(jobs: &[Box<dyn Job>]) -> Needs {
     let mut needs = Needs::default();
-    jobs.iter().for_each(|job| job.needs(&mut needs));
+    for job in jobs {
+        job.needs(&mut needs);
+    }
     needs
 }
 

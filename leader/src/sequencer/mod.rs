@@ -242,12 +242,12 @@ impl Sequencer {
         };
         let mut overlay = Overlay::new(self.last_event_id);
         let needs = batch::needs(&jobs);
-        if !needs.is_empty() {
-            if let Err(error) = self.parts.store.load_overlay(&needs, &mut overlay).await {
-                tracing::warn!(%error, "the views could not be read");
-                fail(jobs, &Failed::Unreachable);
-                return Ok(false);
-            }
+        if !needs.is_empty()
+            && let Err(error) = self.parts.store.load_overlay(&needs, &mut overlay).await
+        {
+            tracing::warn!(%error, "the views could not be read");
+            fail(jobs, &Failed::Unreachable);
+            return Ok(false);
         }
         let heartbeat = jobs.is_empty();
         let batch = self.setting(now).decide(self.chain.clone(), overlay, jobs);
@@ -525,7 +525,9 @@ fn as_number(count: usize) -> f64 {
 }
 
 fn fail(jobs: Vec<Box<dyn Job>>, why: &Failed) {
-    jobs.into_iter().for_each(|job| job.finish(Err(why.clone())));
+    for job in jobs {
+        job.finish(Err(why.clone()));
+    }
 }
 
 fn finish(
