@@ -25,6 +25,10 @@ pub enum LogTo {
     Stderr,
 }
 
+/// What lies below the node, as its log lines name it.
+const LIBRARIES: [&str; 7] =
+    ["h2", "hyper", "hyper_util", "reqwest", "rustls", "sqlx", "tokio_cron_scheduler"];
+
 /// Starts logging as the settings say; a second call changes nothing.
 ///
 /// Libraries below the node are heard from warnings upward, unless the level is `trace`.
@@ -33,7 +37,7 @@ pub fn init_logging(settings: &Settings, to: LogTo) {
     let filter = match level {
         "trace" => "trace".to_owned(),
         level => {
-            format!("{level},h2=warn,hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,sqlx=warn")
+            LIBRARIES.iter().fold(level.to_owned(), |filter, name| format!("{filter},{name}=warn"))
         }
     };
     let (writer, is_terminal) = match to {

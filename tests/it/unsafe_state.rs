@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use diogenes_tests::http::Node;
 use diogenes_tests::process::{Ended, Machine, Process, copy_files, free_address};
@@ -39,6 +40,12 @@ fn is_database(name: &OsStr) -> bool {
     name.to_string_lossy().starts_with("log.db")
 }
 
+/// Copies a leader's directory, as somebody would who moves it to another machine.
+fn copy_directory(machine: &Machine, from: &str, to: &str) {
+    copy_files(&machine.data(from), &machine.data(to), |name| name != "lock");
+    fs::set_permissions(machine.data(to), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
 fn delete_database(machine: &Machine, name: &str) {
     for file in fs::read_dir(machine.data(name)).unwrap() {
         let file = file.unwrap();
@@ -70,9 +77,7 @@ async fn a_second_leader_on_the_same_database_does_not_start() {
     let url = cluster.database().unwrap().to_string();
     let database = [("DATABASE_URL", url.as_str())];
     let (leader, node) = serve(&machine, "leader", &database).await;
-    copy_files(&machine.data("leader"), &machine.data("twin"), |name| name != "lock");
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    fs::set_permissions(machine.data("twin"), private).unwrap();
+    copy_directory(&machine, "leader", "twin");
 
     let second = refused(&machine, "twin", &database);
 
@@ -80,6 +85,30 @@ async fn a_second_leader_on_the_same_database_does_not_start() {
     grow(&node, 1).await;
     stranger::read_log(&node).await.unwrap();
     assert_eq!(leader.stop().await, Some(0));
+}
+
+/// Two directories, one SQLite file: no lock tells the two leaders of each other, the database does.
+#[tokio::test]
+async fn of_two_leaders_that_know_nothing_of_each_other_one_commits() {
+    let machine = Machine::new(NODE);
+    let url = format!("sqlite://{}", machine.home().join("shared.db").display());
+    let database = [("DATABASE_URL", url.as_str())];
+    let (mut first, old) = serve(&machine, "leader", &database).await;
+    grow(&old, 3).await;
+    copy_directory(&machine, "leader", "twin");
+    let (second, new) = serve(&machine, "twin", &database).await;
+
+    let event = json!({ "same": true });
+    let (lost, kept) =
+        tokio::join!(old.append("x-test:event", &event), new.append("x-test:event", &event));
+
+    assert!(lost.is_err(), "{lost:?}");
+    kept.unwrap();
+    assert_eq!(first.ended().await.code(), Some(78));
+    assert!(first.log().contains("not_leader"), "{}", first.log());
+    grow(&new, 3).await;
+    assert_eq!(stranger::read_log(&new).await.unwrap().size(), 1 + 3 + 1 + 3);
+    assert_eq!(second.stop().await, Some(0));
 }
 
 #[tokio::test]

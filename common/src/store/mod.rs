@@ -243,9 +243,13 @@ impl ExclusiveLock {
     }
 }
 
+/// Of a new file: half as many system calls for a batch as with SQLite's own 4 KiB, while a single
+/// event, which touches a handful of pages, does not get slower.
+const PAGE_BYTES: u32 = 8192;
+
 /// From so many pages of write-ahead log on (32 MiB) a commit itself folds them into the file;
 /// below, [`Store::keep_folded`] does it beside the commits.
-const WAL_PAGES: &str = "8192";
+const WAL_PAGES: &str = "4096";
 
 /// How often the write-ahead log is folded beside the commits.
 const FOLD_EVERY: Duration = Duration::from_millis(200);
@@ -263,6 +267,7 @@ async fn open_sqlite(
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .page_size(PAGE_BYTES)
         .pragma("wal_autocheckpoint", WAL_PAGES)
         .pragma("temp_store", "MEMORY")
         .busy_timeout(Duration::from_secs(10))

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diogenes_common::batch::{self, Batch};
+use diogenes_common::batch::Batch;
 use diogenes_common::exit::Failure;
 use diogenes_common::head::{HeadJson, SignedHead};
 use diogenes_common::merkle::TreeSize;
@@ -24,7 +24,8 @@ const IN_FLIGHT: usize = 2;
 /// How many entries are asked for at first, at least and at most.
 const FIRST_LIMIT: u64 = 1_000;
 const LEAST_LIMIT: u64 = 10;
-const MOST_LIMIT: u64 = batch::MAX_ENTRIES as u64;
+/// What one statement of the database takes; more only needs more memory.
+const MOST_LIMIT: u64 = 4_096;
 /// So many good answers in a row double the limit.
 const GOOD_ANSWERS: u32 = 10;
 /// An answer that takes longer halves it.

@@ -49,6 +49,9 @@ const RESTART_PATIENCE: Duration = Duration::from_secs(4);
 /// So many waiting entries are worth deciding while the batch before them is committed.
 const AHEAD_ENTRIES: usize = 512;
 
+/// How often that is looked at.
+const LOOK_AHEAD_EVERY: Duration = Duration::from_millis(1);
+
 /// A decided batch and the time that it is stamped with.
 type Decided = (Timestamp, Batch);
 
@@ -201,17 +204,21 @@ impl Sequencer {
                     }
                 }
             }
-            while fresh.len() + self.queue.len() < batch::MAX_COMMANDS {
-                match self.jobs.try_recv() {
-                    Ok(job) => fresh.push(job),
-                    Err(_) => break,
-                }
-            }
             self.queue.extend(fresh.drain(..));
+            self.collect();
             let jobs = batch::take(&mut self.queue);
             if self.round(jobs).await? {
                 heartbeat.reset();
             }
+        }
+    }
+
+    /// Queues what waits to be received, as far as one batch may take it.
+    fn collect(&mut self) {
+        while self.queue.len() < batch::MAX_COMMANDS
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            self.queue.push_back(job);
         }
     }
 
@@ -351,19 +358,15 @@ impl Sequencer {
         last_event_id: u64,
     ) -> (Result<(), CommitError>, Option<Decided>) {
         let mut commit = std::pin::pin!(store.commit(commit));
-        let mut fresh = Vec::new();
         let mut deciding = None;
-        let mut is_open = true;
+        // Looked at now and then, not at each arrival: that would be a wake-up for each event.
+        let mut looks = tokio::time::interval(LOOK_AHEAD_EVERY);
         let result = loop {
-            let room = batch::MAX_COMMANDS.saturating_sub(self.queue.len());
             tokio::select! {
                 biased;
                 result = &mut commit => break result,
-                received = self.jobs.recv_many(&mut fresh, room),
-                    if is_open && deciding.is_none() && room > 0 =>
-                {
-                    is_open = received > 0;
-                    self.queue.extend(fresh.drain(..));
+                _ = looks.tick(), if deciding.is_none() => {
+                    self.collect();
                     if let Some((now, jobs)) = self.ready_ahead(chain) {
                         let (setting, chain) = (self.setting(now), chain.clone());
                         let overlay = Overlay::new(last_event_id);
