@@ -111,11 +111,6 @@ pub fn to_legacy(value: &Value) -> Vec<u8> {
     out
 }
 
-/// Appends `text` as a canonical JSON string, quotes included.
-pub fn write_string(text: &str, out: &mut Vec<u8>) {
-    Jcs::string(text, out);
-}
-
 /// Cuts validated text into tokens; the two descents, reading and checking, are methods of it.
 struct Lexer<'a> {
     text: &'a str,

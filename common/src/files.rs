@@ -16,6 +16,9 @@ use crate::exit::Failure;
 /// The largest private file that is read: keys, secrets and state are all far smaller.
 const MAX_PRIVATE: u64 = 16 * 1024 * 1024;
 
+/// The fewest bytes of a key that signs sessions.
+const LEAST_SECRET: usize = 32;
+
 /// The three kinds of node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
@@ -225,6 +228,20 @@ impl DataDir {
     /// Takes the lock that keeps a second process out; waits up to `patience` for it.
     pub fn lock(&self, patience: Duration) -> Result<FileLock, FileError> {
         FileLock::acquire(&self.file("lock"), patience)
+    }
+
+    /// Sees to the key of the node's own sessions: one that was given must be long enough; without
+    /// one, `secret-key` is made at first use.
+    pub fn session_key(&self, given: Option<&str>) -> Result<(), Failure> {
+        match given {
+            Some(secret) if secret.len() < LEAST_SECRET => Err(Failure::unsafe_state(
+                "weak_secret",
+                format!("SECRET_KEY has fewer than {LEAST_SECRET} bytes"),
+                "use 32 random bytes, or leave it out: one is made in the data directory",
+            )),
+            Some(_) => Ok(()),
+            None => Ok(self.secret("secret-key").map(drop)?),
+        }
     }
 
     /// The secret of that name (`operator-token`, `secret-key`), made at first use: 32 random
@@ -518,6 +535,21 @@ mod tests {
 
         fs::write(data.file("operator-token"), "\n").unwrap();
         assert!(matches!(data.secret("operator-token"), Err(FileError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_session_key_is_made_unless_one_is_given_that_is_long_enough() {
+        let root = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&root.path().join("d"), Role::Leader).unwrap();
+        let path = data.file("secret-key");
+
+        let weak = data.session_key(Some("x".repeat(31).as_str())).unwrap_err();
+
+        assert_eq!((weak.exit(), weak.reason()), (Exit::Unsafe, "weak_secret"));
+        assert_eq!(data.session_key(Some("x".repeat(32).as_str())), Ok(()));
+        assert!(!path.exists());
+        assert_eq!(data.session_key(None), Ok(()));
+        assert_eq!(mode(&path), 0o600);
     }
 
     #[test]

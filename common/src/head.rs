@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::canonical::MAX_SAFE_INTEGER;
@@ -198,6 +199,7 @@ pub struct HeadJson {
     pub chain_head: Option<Hash>,
     /// The C2SP checkpoint of the same size by the same key, with its cosignatures. Not covered by
     /// the head's signature; it carries its own.
+    #[serde(deserialize_with = "checkpoint")]
     pub checkpoint: String,
     /// Which reign of the operator key this is.
     pub epoch: u64,
@@ -215,6 +217,18 @@ pub struct HeadJson {
     pub timestamp: Timestamp,
     /// How many entries the log has.
     pub tree_size: TreeSize,
+}
+
+/// The most bytes of a checkpoint that come with a head. Nobody signs how many lines it has, so
+/// whoever passes a head on could make it too large for the next one to take.
+pub const MAX_CHECKPOINT_BYTES: usize = 16 * 1024;
+
+fn checkpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() > MAX_CHECKPOINT_BYTES {
+        return Err(D::Error::custom("a head's checkpoint has at most 16 KiB"));
+    }
+    Ok(text)
 }
 
 /// Which rule of a signed head is broken.
@@ -365,6 +379,16 @@ mod tests {
 
     fn verify(json: &HeadJson) -> Result<SignedHead, HeadError> {
         json.verify(key().public(), &origin())
+    }
+
+    #[test]
+    fn a_head_with_a_checkpoint_that_was_blown_up_is_not_read() {
+        let mut json = serde_json::to_value(json_of(head(5, 10))).unwrap();
+
+        json["checkpoint"] = "x".repeat(MAX_CHECKPOINT_BYTES).into();
+        assert!(serde_json::from_value::<HeadJson>(json.clone()).is_ok());
+        json["checkpoint"] = "x".repeat(MAX_CHECKPOINT_BYTES + 1).into();
+        assert!(serde_json::from_value::<HeadJson>(json).is_err());
     }
 
     #[test]

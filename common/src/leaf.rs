@@ -21,31 +21,6 @@ pub const MAX_LEAF_BYTES: usize = 65_535;
 /// How deeply a payload is nested at most; the payload itself is 1.
 pub const MAX_PAYLOAD_DEPTH: usize = 32;
 
-/// The types of entry that this version gives a meaning to, namespaced ones aside.
-pub const LIFECYCLE_TYPES: [&str; 21] = [
-    "log_genesis",
-    "leader_epoch",
-    "key_registration",
-    "key_succession",
-    "key_revocation",
-    "attestation",
-    "endorsement_offer",
-    "endorsement_acceptance",
-    "endorsement_withdrawal",
-    "endorsement_acceptance_revocation",
-    "endorsement_revocation_alert",
-    "trust_config",
-    "trust_config_revocation",
-    "encrypted_claim",
-    "claim_reveal",
-    "composite_document",
-    "operator_endorsement",
-    "operator_endorsement_revocation",
-    "operator_profile",
-    "witness_proof",
-    "anchor",
-];
-
 /// One entry as it was hashed: `{"event_type":..,"id":..,"payload":..,"previous_hash":..,
 /// "timestamp":..}` in canonical JSON.
 ///
@@ -218,11 +193,6 @@ impl Leaf {
         &self.bytes
     }
 
-    /// The bytes, shared.
-    pub fn shared_bytes(&self) -> Arc<[u8]> {
-        Arc::clone(&self.bytes)
-    }
-
     /// The JSON view of the entry: the five members and `entry_hash`.
     pub fn to_json(&self) -> String {
         let members = std::str::from_utf8(&self.bytes[1..]).expect("a leaf is UTF-8");
@@ -277,11 +247,6 @@ impl EventType {
     /// What stands before the colon of a namespaced name, for instance `x-acme`.
     pub fn namespace(&self) -> Option<&str> {
         self.0.split_once(':').map(|(namespace, _)| namespace)
-    }
-
-    /// Whether this version gives the name a meaning of its own.
-    pub fn is_lifecycle(&self) -> bool {
-        LIFECYCLE_TYPES.contains(&self.as_str())
     }
 }
 
@@ -538,17 +503,15 @@ mod tests {
 
     #[test]
     fn event_types_are_lifecycle_names_or_namespaced_or_of_a_newer_version() {
-        for name in LIFECYCLE_TYPES {
+        for name in ["log_genesis", "witness_proof", "anchor", "quantum_key_registration"] {
             let event_type: EventType = name.parse().unwrap();
-            assert!(event_type.is_lifecycle() && !event_type.is_namespaced(), "{name}");
+            assert!(!event_type.is_namespaced(), "{name}");
         }
         let longest = format!("x-{}:{}", "a".repeat(32), "b".repeat(64));
         for name in ["x-diogenes:witness", "x-0:0", "x-a-b-:c.d_e-", &longest] {
             let event_type: EventType = name.parse().unwrap();
-            assert!(event_type.is_namespaced() && !event_type.is_lifecycle(), "{name}");
+            assert!(event_type.is_namespaced(), "{name}");
         }
-        let newer: EventType = "quantum_key_registration".parse().unwrap();
-        assert!(!newer.is_lifecycle() && !newer.is_namespaced());
         for name in [
             "",
             "x-",

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Method;
 use prometheus::core::Collector;
@@ -171,14 +171,6 @@ impl Metrics {
         self.0.request_duration.observe(took.as_secs_f64());
     }
 
-    /// Measures what makes data durable.
-    pub fn time_fsync<T>(&self, work: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = work();
-        self.fsync_took(start.elapsed());
-        result
-    }
-
     /// Counts how long making data durable took.
     pub fn fsync_took(&self, took: Duration) {
         self.0.fsync_duration.observe(took.as_secs_f64());
@@ -232,7 +224,7 @@ mod tests {
         let took = Duration::from_millis(3);
         metrics.request(Some("/api/v1/log/{id}"), &Method::GET, "200", took);
         metrics.request(None, &Method::from_bytes(b"BREW").unwrap(), "404", took);
-        assert_eq!(metrics.time_fsync(|| 7), 7);
+        metrics.fsync_took(took);
         metrics.incidents_open("fork_prefix").set(0);
 
         let text = metrics.render();

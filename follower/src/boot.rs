@@ -6,7 +6,7 @@ use std::time::Duration;
 use diogenes_common::batch::Trust;
 use diogenes_common::client::{BaseUrl, Client, Reach};
 use diogenes_common::config::{
-    ALLOW_HTTP, AUTO_MIGRATE, DATA_DIR, FEDERATION_OPERATORS, SECRET_KEY, Settings,
+    ALLOW_HTTP, AUTO_MIGRATE, DATA_DIR, FEDERATION_OPERATORS, SECRET_KEY, Secret, Settings,
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, DataDir, FileLock, Role};
@@ -18,8 +18,6 @@ use crate::sync::store_failure;
 
 /// How long locks are waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// The fewest bytes of a key that signs sessions.
-const LEAST_SECRET: usize = 32;
 
 /// The log that is mirrored, and who is asked for it.
 pub(crate) struct Upstream {
@@ -57,7 +55,7 @@ pub(crate) async fn boot(settings: &Settings) -> Result<Booted, Failure> {
     let data = DataDir::open(&settings.value(&DATA_DIR), Role::Follower)?;
     let directory_lock = data.lock(LOCK_PATIENCE)?;
     let key = Arc::new(key(&data)?);
-    secret(settings, &data)?;
+    data.session_key(settings.value(&SECRET_KEY).as_ref().map(Secret::expose))?;
     let store = open_store(settings).await?;
     let database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
     Ok(Booted { data, key, store, upstream, database_lock, directory_lock })
@@ -141,17 +139,4 @@ pub(crate) async fn open_store_with(
         )
     })?;
     Store::open(&url, options).await.map_err(store_failure)
-}
-
-/// The key of this follower's own sessions: checked when it is given, made when it is not.
-fn secret(settings: &Settings, data: &DataDir) -> Result<(), Failure> {
-    match settings.value(&SECRET_KEY) {
-        Some(secret) if secret.expose().len() < LEAST_SECRET => Err(Failure::unsafe_state(
-            "weak_secret",
-            format!("SECRET_KEY has fewer than {LEAST_SECRET} bytes"),
-            "use 32 random bytes, or leave it out: one is made in the data directory",
-        )),
-        Some(_) => Ok(()),
-        None => Ok(data.secret("secret-key").map(drop)?),
-    }
 }

@@ -1,4 +1,4 @@
-//! The follower's metrics (federation.md section 5).
+//! The follower's metrics, documented one by one in `docs/metrics.md`.
 
 use std::time::Duration;
 

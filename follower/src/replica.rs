@@ -58,7 +58,7 @@ pub(crate) enum Fault {
     Lagging,
     /// Its head is ahead of the own clock.
     HeadInFuture,
-    /// What it sent does not hold; the reason is one of federation.md section 4.
+    /// What it sent does not hold; docs/operating/follower.md lists the reasons.
     Refused(&'static str),
 }
 
@@ -78,6 +78,13 @@ impl Fault {
 /// What happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
+    /// A head that holds by itself, without entries.
+    Shown {
+        /// Which source.
+        source: usize,
+        /// What it showed.
+        head: Arc<Accepted>,
+    },
     /// A source sent a head that holds, with a batch (perhaps empty) that holds under it.
     Accepted {
         /// Which source.
@@ -264,6 +271,11 @@ impl Replica {
     pub(crate) fn on(&mut self, event: Event, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
+            Event::Shown { source, head } => {
+                self.heard(source, now);
+                self.learn(head, now.wall);
+                return actions;
+            }
             Event::Accepted { source, head } => {
                 self.contacted(source, now);
                 self.learn(head, now.wall);
@@ -378,6 +390,23 @@ impl Replica {
     /// Whether nothing newer is stored until the operator acknowledges.
     pub(crate) fn is_latched(&self) -> bool {
         matches!(self.halt, Some(Halt::Latched { .. }))
+    }
+
+    /// Whether what the source last sent did not hold: only a batch that does makes it sound again.
+    pub(crate) fn is_refused(&self, source: usize) -> bool {
+        let fault = self.sources.get(source).and_then(|source| source.fault);
+        matches!(fault, Some(Fault::Refused(_)))
+    }
+
+    /// The source showed a good head. One whose batches do not hold stays quarantined all the same.
+    fn heard(&mut self, source: usize, now: Now) {
+        let is_quarantined = self.is_refused(source)
+            && self.sources.get(source).is_some_and(|source| source.wait(now) > 0);
+        if is_quarantined {
+            self.contact = Some(now);
+        } else {
+            self.contacted(source, now);
+        }
     }
 
     fn contacted(&mut self, source: usize, now: Now) {

@@ -38,6 +38,8 @@ use crate::sync::{self, Shared, Stages};
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// How often the sources are asked what they say about themselves.
 const FACTS_EVERY: Duration = Duration::from_secs(300);
+/// How often old heads are thinned.
+const UPKEEP_EVERY: Duration = Duration::from_secs(600);
 /// How long the status waits for the database.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How soon again if none answered.
@@ -144,6 +146,7 @@ impl Follower {
         let sources = app.sources.to_vec();
         let store = shared.store.clone();
         tasks.spawn_essential("checkpoints", store.keep_folded(tasks.token()));
+        tasks.spawn_essential("upkeep", upkeep(shared.clone()));
         tasks.spawn_essential("report", report::run(shared.clone(), sources.clone(), key.clone()));
         tasks.spawn_essential("facts", keep_facts(shared.clone(), sources, facts));
         tasks.spawn_essential("rounds", show_rounds(shared.clone(), round));
@@ -187,6 +190,19 @@ fn log_facts(shared: &Shared) -> Option<LogFacts> {
         epoch: EPOCH,
         operator: log.operator().clone(),
     })
+}
+
+/// Thins old heads now and then.
+async fn upkeep(shared: Arc<Shared>) -> Result<(), Failure> {
+    loop {
+        tokio::select! {
+            () = shared.tasks.stopping() => return Ok(()),
+            () = tokio::time::sleep(UPKEEP_EVERY) => {}
+        }
+        if let Err(error) = shared.store.thin_heads(shared.clock.now()).await {
+            tracing::warn!(%error, "old heads could not be thinned");
+        }
+    }
 }
 
 /// Keeps what this node says about its log up to date. What sources say about themselves is

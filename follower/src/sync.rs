@@ -16,7 +16,7 @@ pub(crate) mod prove;
 pub(crate) mod source;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     log: Mutex<Option<Log>>,
     replica: Mutex<Replica>,
     observed: Mutex<BTreeSet<(String, &'static str)>>,
+    /// When an answer of a source was last kept as an observation of that fault.
+    exhibited: Mutex<BTreeMap<(String, &'static str), Timestamp>>,
     name: String,
     json_only: bool,
 }
@@ -121,6 +123,19 @@ impl Shared {
     fn first_of(&self, url: &str, reason: &'static str) -> bool {
         let mut seen = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert((url.to_owned(), reason))
+    }
+
+    /// Whether another answer of this source is worth its place on the disk: one an hour of each
+    /// fault is, so that a source that errs and recovers in turn does not fill it.
+    fn may_exhibit(&self, url: &str, reason: &'static str, now: Timestamp) -> bool {
+        const HOUR_MS: i64 = 3_600_000;
+        let mut kept = self.exhibited.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (url.to_owned(), reason);
+        let due = kept.get(&name).is_none_or(|last| now.millis_since(*last).abs() >= HOUR_MS);
+        if due {
+            kept.insert(name, now);
+        }
+        due
     }
 
     /// Forgets the source's faults; whether there were any.
@@ -175,6 +190,7 @@ pub(crate) async fn open(setup: Setup) -> Result<(Arc<Shared>, Stages), Failure>
         log: Mutex::new(chain.log().cloned()),
         replica: Mutex::new(replica),
         observed: Mutex::default(),
+        exhibited: Mutex::default(),
         name: setup.name,
         json_only: setup.json_only,
     });

@@ -144,7 +144,7 @@ impl<R: Into<Problem>> From<AppendError<R>> for Problem {
                 BrokenRule::Leaf(LeafError::TooLarge { .. }) => {
                     Self::new(Code::EntryTooLarge, "an entry has at most 65,535 bytes; send less")
                 }
-                rule => Self::new(Code::ValidationFailed, rule.to_string()),
+                rule => Self::invalid("#/payload", rule.to_string()),
             },
             AppendError::Overloaded => {
                 Self::overloaded("too many events wait to be appended; try again soon")
@@ -162,7 +162,18 @@ impl<R: Into<Problem>> From<AppendError<R>> for Problem {
     }
 }
 
+/// How a problem names one event of several: in its text, and as the beginning of JSON pointers.
+pub(crate) fn place_of(index: Option<usize>) -> (String, String) {
+    match index {
+        None => (String::new(), "#".to_owned()),
+        Some(index) => (format!("event {index}: "), format!("#/{index}")),
+    }
+}
+
 fn not_signing(reason: NotSigning) -> Problem {
     Problem::new(Code::SigningPaused, format!("nothing is appended at the moment: {reason}"))
-        .retry_after(Duration::from_secs(60))
+        .retry_after(SIGNING_PAUSED)
 }
+
+/// When it is worth asking again whether the leader signs: an operator has to act first.
+pub(crate) const SIGNING_PAUSED: Duration = Duration::from_secs(60);

@@ -1,10 +1,14 @@
 //! Who may write: the operator, by a bearer token. Accounts of key holders come with
 //! authentication.
 
+use axum::extract::FromRequestParts;
 use diogenes_common::merkle::Hash;
 use diogenes_common::server::problem::{Code, Problem};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
+
+use crate::app::App;
 
 /// The operator's token. Only its hash is kept, so that comparing takes the same time for every
 /// wrong token and nothing can print it.
@@ -33,6 +37,18 @@ impl OperatorToken {
                 Some(_) => "the token is not the operator's; it is in the leader's data directory",
             },
         ))
+    }
+}
+
+/// The operator. As an extractor it stands before those that read what was sent, so that nobody
+/// else learns what this path would say to it.
+pub(crate) struct Operator;
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        app.token.require(&parts.headers).map(|()| Self)
     }
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use diogenes_common::batch::{Chain, Trust};
 use diogenes_common::clock::{Clock, Timestamp};
-use diogenes_common::config::{AUTO_MIGRATE, DATA_DIR, ORIGIN, Settings};
+use diogenes_common::config::{AUTO_MIGRATE, DATA_DIR, ORIGIN, SECRET_KEY, Secret, Settings};
 use diogenes_common::event::{Event, Genesis, Payload as _};
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, DataDir, FileLock, Role};
 use diogenes_common::head::{EPOCH, HeadJson, Origin, TreeHead};
 use diogenes_common::keys::SigningKey;
 use diogenes_common::leaf::Leaf;
-use diogenes_common::merkle::{TreeRoot, TreeSize};
+use diogenes_common::merkle::{Edge, TreeRoot, TreeSize};
 use diogenes_common::read::Snapshot;
 use diogenes_common::store::{
     ChainError, Commit, DatabaseUrl, ExclusiveLock, Guard, HeadRow, NewState, OpenOptions, Schema,
@@ -52,6 +52,7 @@ pub(crate) async fn boot(
 ) -> Result<Booted, Failure> {
     let data = DataDir::open(&settings.value(&DATA_DIR), Role::Leader)?;
     let directory_lock = data.lock(LOCK_PATIENCE)?;
+    data.session_key(settings.value(&SECRET_KEY).as_ref().map(Secret::expose))?;
     let store = open_store(settings).await?;
     let database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
     let found = find(&data, &store, accept_size).await?;
@@ -75,7 +76,7 @@ pub(crate) async fn boot(
         Plan::Go | Plan::Initialise => None,
     };
     if not_signing.is_some() {
-        opened.newest_signed = newest_signed(&store, &operator).await?;
+        opened.newest_signed = newest_signed(&store, &operator, opened.chain.edge()).await?;
     }
     Ok(Booted {
         data,
@@ -99,20 +100,23 @@ async fn is_accused(store: &Store) -> Result<bool, Failure> {
 
 /// Opens the database of these settings.
 pub(crate) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
-    let url = database_url(settings)?;
     let schema = if settings.value(&AUTO_MIGRATE) { Schema::Migrate } else { Schema::Require };
-    Store::open(&url, OpenOptions { schema, ..OpenOptions::default() }).await.map_err(store_failure)
+    open_store_with(settings, OpenOptions { schema, ..OpenOptions::default() }).await
 }
 
-/// The database of these settings.
-pub(crate) fn database_url(settings: &Settings) -> Result<DatabaseUrl, Failure> {
-    settings.database_url().expose().parse().map_err(|error| {
+/// The same, opened in another way.
+pub(crate) async fn open_store_with(
+    settings: &Settings,
+    options: OpenOptions,
+) -> Result<Store, Failure> {
+    let url: DatabaseUrl = settings.database_url().expose().parse().map_err(|error| {
         Failure::unsafe_state(
             "database_url",
             format!("DATABASE_URL is not usable: {error}"),
             "use sqlite:///path/log.db or postgres://user:password@host/database",
         )
-    })
+    })?;
+    Store::open(&url, options).await.map_err(store_failure)
 }
 
 /// The operator's key of a data directory.
@@ -155,6 +159,14 @@ pub(crate) fn store_failure(error: StoreError) -> Failure {
         StoreError::Outdated { .. } => {
             Failure::unsafe_state("schema_outdated", &error, "run `diogenes-leader db migrate`")
         }
+        StoreError::Newer { .. } => {
+            Failure::unsafe_state("schema_newer", &error, "upgrade diogenes-leader")
+        }
+        StoreError::Malformed { .. } => Failure::unsafe_state(
+            "database_damaged",
+            &error,
+            "nothing was signed; restore the database from a backup or a follower",
+        ),
         StoreError::Corrupt { .. } | StoreError::CorruptTile { .. } => Failure::unsafe_state(
             "entry_corrupt",
             &error,
@@ -328,10 +340,12 @@ async fn write_genesis(
         .map_err(|error| store_failure(error.into()))
 }
 
-/// The newest head that was signed, for a leader that may not sign another.
+/// The newest head that was signed, for a leader that may not sign another, over all that is stored:
+/// what peers show is compared with entries above it too.
 async fn newest_signed(
     store: &Store,
     operator: &SigningKey,
+    edge: &Edge,
 ) -> Result<Option<Arc<Snapshot>>, Failure> {
     let Some(row) = store.newest_signed_head().await.map_err(store_failure)? else {
         return Ok(None);
@@ -340,8 +354,7 @@ async fn newest_signed(
     let damaged = || open_failure(OpenError::Inconsistent("a stored head is damaged"));
     let json = parsed.and_then(Result::ok).ok_or_else(damaged)?;
     let signed = json.verify(operator.public(), &json.origin).map_err(|_| damaged())?;
-    let edge = store.load_edge(signed.head().tree_size).await.map_err(store_failure)?;
-    Ok(Some(Arc::new(Snapshot::new(signed, &json, edge, Vec::new()))))
+    Ok(Some(Arc::new(Snapshot::new(signed, &json, edge.clone(), Vec::new()))))
 }
 
 fn remove(path: &Path) -> Result<(), Failure> {
@@ -350,4 +363,24 @@ fn remove(path: &Path) -> Result<(), Failure> {
     })?;
     files::sync_parent(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_newer_or_damaged_is_told_from_one_that_is_not_ours() {
+        for (error, reason) in [
+            (StoreError::Newer { version: 99 }, "schema_newer"),
+            (StoreError::Outdated { pending: 1 }, "schema_outdated"),
+            (StoreError::Malformed { table: "state" }, "database_damaged"),
+            (StoreError::Corrupt { id: 7 }, "entry_corrupt"),
+            (StoreError::Refused("what?".to_owned()), "database"),
+        ] {
+            let failure = store_failure(error);
+
+            assert_eq!(failure.reason(), reason, "{failure}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The leader's metrics (federation.md section 5); documented one by one in `docs/metrics.md`.
+//! The leader's metrics, documented one by one in `docs/metrics.md`.
 
 use std::collections::BTreeMap;
 
@@ -71,10 +71,8 @@ impl Metrics {
                 "diogenes_witness_quorum_required",
                 "Witnesses that a size needs to count as witnessed.",
             ),
-            quorum_current: node.gauge(
-                "diogenes_witness_quorum_current",
-                "Witnesses that signed the current round's size.",
-            ),
+            quorum_current: node
+                .gauge("diogenes_witness_quorum_current", "Witnesses that are current."),
             witness_tree_size: node.gauges(
                 "diogenes_witness_tree_size_entries",
                 "The newest size that each witness signed.",

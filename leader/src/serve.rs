@@ -50,6 +50,7 @@ pub struct Leader {
     sequencer: Sequencer,
     guard_task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     stop_writing: CancellationToken,
+    stop_guard: CancellationToken,
     min_free: u64,
     settings: Settings,
     is_new: bool,
@@ -76,9 +77,8 @@ impl Leader {
         let Booted { data, store, operator, opened, not_signing, is_new, floor, .. } = booted;
         let token = token(settings, &data)?;
         let published = Arc::new(Published::default());
-        let stop_writing = CancellationToken::new();
-        let (guard, guard_task) =
-            GuardKeeper::start(data.path().to_owned(), stop_writing.child_token());
+        let (stop_writing, stop_guard) = (CancellationToken::new(), CancellationToken::new());
+        let (guard, guard_task) = GuardKeeper::start(data.path().to_owned(), stop_guard.clone());
         let (origin, log_id) = (opened.head.origin.clone(), opened.log_id);
         let last_head = (!is_new).then_some(opened.head.timestamp);
         let heartbeat = settings.value(&HEARTBEAT);
@@ -150,6 +150,7 @@ impl Leader {
             sequencer,
             guard_task: Box::pin(guard_task),
             stop_writing,
+            stop_guard,
             min_free: settings.value(&MIN_FREE).bytes(),
             settings: settings.clone(),
             is_new,
@@ -218,6 +219,8 @@ impl Leader {
         tasks.stop();
         self.stop_writing.cancel();
         let written = writer.await.unwrap_or(Ok(()));
+        // The last heads of the writer go into the guard as well.
+        self.stop_guard.cancel();
         let _ = guard.await;
         app.store.close().await;
         written?;

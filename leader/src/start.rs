@@ -1,5 +1,5 @@
 //! Opening a log: what to do with the key, the guard and the database that are found, and reading
-//! the log's newest state (federation.md section 4).
+//! the log's newest state (docs/reliability.md, "When state goes missing or back").
 //!
 //! What is decided here keeps the first invariant: no leader ever signs two histories. So nothing
 //! is created where something is missing, and nothing is signed below what was signed before.

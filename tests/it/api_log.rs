@@ -2,6 +2,7 @@
 //! databases, the reads on a follower too.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use diogenes_common::config::Secret;
 use diogenes_common::event::subject_key::SubjectKey;
@@ -11,6 +12,7 @@ use diogenes_common::keys::SigningKey;
 use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::{Hash, verify_inclusion};
 use diogenes_common::wire::log::{EntryView, InclusionProof, LogPage, VerifyReport};
+use diogenes_tests::http::concrete;
 use diogenes_tests::postgres::Cluster;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -36,6 +38,7 @@ on_both!(
     limits_are_told_and_kept,
     registrations_are_limited_by_event_whichever_way_they_come,
     every_route_that_is_documented_answers,
+    a_caller_that_hangs_up_and_comes_again_harms_nobody,
 );
 
 fn members(value: &Value) -> BTreeSet<&str> {
@@ -368,7 +371,9 @@ async fn a_repeated_request_finds_what_the_first_one_appended(place: Place) {
 
     let first = send("\"one\"", &one).await;
     let several = send("several", &many).await;
+    // Two batches: the tile of the first entry is complete, and no longer that of the last batch.
     site.grow(300).await;
+    site.grow(1).await;
     let again = send("\"one\"", &one).await;
     let bare = send("one", &one).await;
     let several_again = send("several", &many).await;
@@ -397,7 +402,32 @@ async fn a_repeated_request_finds_what_the_first_one_appended(place: Place) {
         let refused = send(bad, &one).await;
         assert_eq!((refused.status, refused.problem().as_str()), (400, "idempotency_key_invalid"));
     }
-    assert_eq!(site.check().await, 304);
+    assert_eq!(site.check().await, 305);
+}
+
+async fn a_caller_that_hangs_up_and_comes_again_harms_nobody(place: Place) {
+    let site = place.start().await;
+    let events = Value::from(vec![event(&json!({ "d": "d".repeat(100) })); 300]);
+    let rounds = 10;
+
+    for round in 0..rounds {
+        let key = format!("hangs-up-{round}");
+        let send = async || {
+            let request = site.leader.post(ENTRIES, &events).token(TOKEN);
+            request.header("idempotency-key", &key).send().await
+        };
+        let _gone = tokio::time::timeout(Duration::from_millis(round % 5), send()).await;
+        let other = event(&json!({ "round": round }));
+        let (mut again, other) =
+            tokio::join!(send(), site.leader.post(ENTRIES, &other).token(TOKEN).send());
+        assert_eq!(other.status, 201, "{other}");
+        while again.status == 409 {
+            again = send().await;
+        }
+        assert!([200, 201].contains(&again.status), "{again}");
+    }
+
+    assert_eq!(site.check().await, 1 + rounds * 301);
 }
 
 async fn of_equal_requests_at_once_one_appends(place: Place) {
@@ -669,9 +699,7 @@ async fn every_route_that_is_documented_answers(place: Place) {
             if path == "/events" {
                 continue;
             }
-            let concrete = path.replace("{entry_id}", "1").replace("{id}", "1");
-            let concrete =
-                concrete.replace("{fingerprint}", &site.operator().fingerprint().to_string());
+            let concrete = concrete(path, &site.operator().fingerprint().to_string());
             let answer =
                 site.leader.request(&method.to_uppercase(), &concrete).token(TOKEN).send().await;
             let is_answered = answer.status < 500 && answer.status != 405;

@@ -1,16 +1,19 @@
 //! A leader with the real key that lies to a follower and a witness, and a network that harms what
 //! passes: what is stored, what is refused, what is proven, and that everything else heals.
 
+use std::cell::RefCell;
+
 use diogenes_common::clock::Clock as _;
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::event::Payload as _;
 use diogenes_common::keys::SigningKey;
 use diogenes_common::statement::{Category, FollowerStatus};
+use diogenes_common::store::{DatabaseUrl, Evidence, Incident, OpenOptions, Schema, Store};
 use diogenes_common::wire::status::{ErrorClass, MirrorStatus, ReplicationStatus};
 use diogenes_tests::book::Book;
 use diogenes_tests::http::Node;
 use diogenes_tests::liar::Liar;
-use diogenes_tests::process::{Machine, Process, eventually, free_address};
+use diogenes_tests::process::{Ended, Machine, Process, eventually, free_address};
 use diogenes_tests::proxy::{Fault, Proxy};
 use serde_json::{Value, json};
 
@@ -52,7 +55,7 @@ fn other_history(liar: &Liar, size: u64, until: u64) -> Book {
     book
 }
 
-/// The lies of issue 2, in its order.
+/// Every lie that a follower and a witness must survive (docs/reliability.md).
 const LIES: [Lie; 11] = [
     Lie {
         name: "flipped byte",
@@ -212,6 +215,45 @@ impl Site {
         let server = self.liar.node().to_string();
         self.machine.run("witness", "witness", &["submit", "--server", &server], &[]).code
     }
+
+    /// Waits until an incident is open for this reason; answers the one whose file the follower
+    /// keeps, with that.
+    async fn kept(&self, reason: &str) -> (Incident, Evidence) {
+        let url = DatabaseUrl::sqlite(self.machine.data("follower").join("log.db"));
+        let open = OpenOptions { schema: Schema::Ignore, readers: 1, require_durable: false };
+        let store = Store::open(&url, open).await.unwrap();
+        let found = RefCell::new(None);
+        eventually("an incident is open and has a file", async || {
+            let mut incidents = store.incidents(false).await.unwrap();
+            incidents.retain(|incident| incident.reason == reason);
+            let is_open = incidents.iter().any(|incident| incident.acked_at.is_none());
+            // A source whose heads hold errs and recovers in turn: not each time is a file kept.
+            let shown = incidents.into_iter().find(|incident| incident.evidence_id.is_some());
+            let Some(incident) = shown.filter(|_| is_open) else { return false };
+            let Some(id) = incident.evidence_id else { return false };
+            let evidence = store.evidence(id).await.unwrap().expect("the file of an incident");
+            *found.borrow_mut() = Some((incident, evidence));
+            true
+        })
+        .await;
+        store.close().await;
+        found.into_inner().unwrap()
+    }
+
+    /// What the follower's operator is shown of its incidents.
+    fn incidents(&self) -> Value {
+        let words = ["incident", "list", "--all", "--json"];
+        let listed = self.machine.run("follower", "follower", &words, &[]).succeeded();
+        serde_json::from_str(&listed).unwrap()
+    }
+
+    /// What a stranger with no network is told of a file.
+    fn judged(&self, file: &[u8], log_id: &str) -> Ended {
+        let path = self.machine.home().join("kept.json");
+        std::fs::write(&path, file).unwrap();
+        let words = ["evidence", "verify", path.to_str().unwrap(), "--log-id", log_id];
+        self.machine.run("stranger", "witness", &words, &[])
+    }
 }
 
 /// Starts a follower of the liar's log that reads from `source`.
@@ -268,14 +310,25 @@ async fn every_lie_is_stored_or_refused_or_proven_as_the_rules_say() {
         let signed = site.witness_submits();
         assert_eq!(signed != Some(0), lie.witness_refuses, "{}: {signed:?}", lie.name);
 
+        let (incident, kept) = site.kept(reason).await;
+        let listed = site.incidents();
+        let is_listed = listed.as_array().unwrap().iter().any(|row| {
+            row["id"] == incident.id && row["evidence_id"] == kept.id && row["reason"] == reason
+        });
+        assert!(is_listed, "{incident:?} is not in {listed}");
+        let log_id = honest.log_id().to_string();
+        let judged = site.judged(&kept.bytes, &log_id);
+
         if class == ErrorClass::Latched {
+            assert_eq!((incident.class.as_str(), kept.kind.as_str()), ("latched", reason));
             let file = site.machine.data("follower").join(now.evidence.unwrap());
-            let log_id = honest.log_id().to_string();
-            let file = file.to_str().unwrap();
-            let words = ["evidence", "verify", file, "--log-id", log_id.as_str()];
-            let verified = site.machine.run("stranger", "witness", &words, &[]).succeeded();
+            assert_eq!(std::fs::read(file).unwrap(), kept.bytes);
+            let verified = judged.succeeded();
             assert!(verified.contains(&log_id), "{verified}");
         } else {
+            assert_eq!((incident.class.as_str(), kept.kind.as_str()), ("transient", "observation"));
+            // It is no evidence at all, rather than evidence that proves nothing (1).
+            assert_eq!(judged.code, Some(2), "{judged:?}");
             let mut truth = honest;
             truth.grow(7);
             site.liar.story().garble = None;

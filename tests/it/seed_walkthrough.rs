@@ -4,13 +4,16 @@
 //! test can't own 8000; so the commands that go to the default leader name it too.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
+use std::time::Duration;
 
 use diogenes_common::statement::FollowerStatus;
 use diogenes_common::wire::log::VerifyReport;
 use diogenes_common::wire::status::{LeaderStatus, MirrorStatus, ReplicationStatus};
-use diogenes_tests::http::Node;
+use diogenes_tests::http::{Node, concrete};
 use diogenes_tests::process::{Ended, Machine, Process, eventually, free_address};
 use diogenes_tests::stranger;
 use serde_json::{Value, json};
@@ -83,6 +86,30 @@ async fn mirror_status(follower: &Node) -> Option<MirrorStatus> {
     }
 }
 
+/// Every read that a node documents is answered, of entry 1 and of a registered key.
+async fn assert_every_read(node: &Node, fingerprint: &str) {
+    let document: Value = node.read("/openapi.json").await.unwrap();
+    let mut asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        // Events go on for as long as somebody listens.
+        if methods["get"].is_null() || path == "/events" {
+            continue;
+        }
+        let path = concrete(path, fingerprint);
+        let answer = node.get(&path).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+        asked += 1;
+    }
+    assert!(asked > 15, "{asked}");
+
+    let mut events = TcpStream::connect(node.address()).unwrap();
+    events.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(events, "GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", node.authority()).unwrap();
+    let mut status = [0; 12];
+    events.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+}
+
 #[tokio::test]
 async fn a_follower_joins_as_the_guide_says_and_serves_while_its_leader_is_down() {
     let mut shell = Shell::new();
@@ -148,13 +175,14 @@ async fn a_follower_joins_as_the_guide_says_and_serves_while_its_leader_is_down(
     let mirrored = stranger::read_log(&follower).await.unwrap();
     assert_eq!(mirrored.size(), log.size());
     assert_eq!(mirrored.contradicted(std::slice::from_ref(log.head())), None);
-    for path in ["/api/v1/log", "/api/v1/log/1", "/api/v1/log/head", "/api/v1/log/witnesses"] {
-        assert_eq!(follower.get(path).await.unwrap().status, 200, "{path}");
-    }
+    assert_every_read(&follower, fingerprint).await;
     stranger::prove(&follower, &mirrored, 1).await.unwrap();
     let verified = follower.post("/api/v1/log/verify", &json!({})).await.unwrap();
     let report: VerifyReport = serde_json::from_slice(&verified.body).unwrap();
     assert!(report.valid && report.entry_count == log.size(), "{report:?}");
+    let relayed = follower.post("/api/v1/log/witness", &json!({})).await.unwrap();
+    let said = (relayed.status, relayed.code());
+    assert_eq!(said, (502, "leader_unreachable".to_owned()), "{relayed}");
 }
 
 #[tokio::test]
@@ -241,4 +269,60 @@ async fn a_role_that_is_not_the_binarys_is_named() {
 
     assert_eq!(ended.code, Some(78), "{ended:?}");
     assert!(ended.errors.contains("diogenes-follower"), "{}", ended.errors);
+}
+
+#[tokio::test]
+async fn a_leaders_log_is_verified_and_exported_as_its_help_says() {
+    let mut shell = Shell::new();
+    let at = free_address().to_string();
+    let leader_process = shell.serves("leader", &at, &[]).await;
+    let data = shell.machine.home().join(".diogenes/leader");
+    for secret in ["operator-token", "secret-key"] {
+        let mode = fs::metadata(data.join(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+    let line = format!("{}\n", json!({ "text": "x".repeat(50_000) }));
+    fs::write(shell.machine.home().join("events.ndjson"), line.repeat(30)).unwrap();
+    shell.types(&format!(
+        "diogenes append --event-type x-walk:large events.ndjson --server http://{at}"
+    ));
+
+    // More than a megabyte in one answer.
+    let exported = shell.types(&format!("diogenes log export --server http://{at}"));
+    assert_eq!(exported.lines().filter(|line| line.contains("x-walk:large")).count(), 30);
+
+    // The operator's run reads everything, a stranger's what was added since.
+    let verify = format!("diogenes log verify --server http://{at}");
+    let token = "--token-file .diogenes/leader/operator-token";
+    let whole = shell.types(&format!("{verify} {token}"));
+    assert!(whole.starts_with("Valid: 31 entries"), "{whole}");
+    shell.variables = vec![("DIOGENES_DATA_DIR", "elsewhere".to_owned())];
+    let partial = shell.types(&verify);
+    assert!(partial.starts_with("Valid: no new entry"), "{partial}");
+    shell.variables.clear();
+
+    // At rest and from a server at once is no question that has an answer.
+    for role in ["leader", "follower"] {
+        let both = format!("diogenes {role} log verify --data-dir elsewhere --server http://{at}");
+        let refused = shell.tries(&both);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+    }
+    assert_eq!(leader_process.stop().await, Some(0));
+    let at_rest = shell.types(&format!("diogenes log verify --data-dir {}", data.display()));
+    assert!(at_rest.starts_with("Valid: 31 entries"), "{at_rest}");
+}
+
+#[tokio::test]
+async fn the_database_of_another_role_is_left_alone() {
+    let shell = Shell::new();
+    shell.types("diogenes witness fingerprint");
+    let foreign = shell.machine.home().join(".diogenes/witness");
+
+    for command in ["status", "migrate", "check"] {
+        let ended = shell.tries(&format!("diogenes db {command} --data-dir {}", foreign.display()));
+
+        assert_eq!(ended.code, Some(78), "{ended:?}");
+        assert!(ended.errors.contains("other_role"), "{}", ended.errors);
+    }
+    assert!(!foreign.join("log.db").exists());
 }

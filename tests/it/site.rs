@@ -75,9 +75,8 @@ impl Place {
     }
 
     pub(crate) async fn postgres() -> Option<Self> {
-        let cluster = tokio::task::spawn_blocking(durable_cluster).await.unwrap()?;
-        let database = tokio::task::spawn_blocking(|| cluster.database()).await.unwrap().unwrap();
-        Some(Self { directory: TempDir::new().unwrap(), database: Some(database.to_string()) })
+        let database = Some(durable_database().await?);
+        Some(Self { directory: TempDir::new().unwrap(), database })
     }
 
     /// Starts a leader with the usual settings: no limits, only the operator appends.
@@ -125,6 +124,12 @@ fn durable_cluster() -> Option<&'static postgres::Cluster> {
     CLUSTER.get_or_init(start).as_ref()
 }
 
+/// A new database of that cluster; `None` where there is no PostgreSQL.
+async fn durable_database() -> Option<String> {
+    let made = || durable_cluster().map(|cluster| cluster.database().unwrap().to_string());
+    tokio::task::spawn_blocking(made).await.unwrap()
+}
+
 fn load(role: Role, directory: &Path, settings: &[(&str, &str)]) -> Settings {
     let directory = directory.join("data");
     let own = [
@@ -150,20 +155,25 @@ impl Site {
         &self.operator
     }
 
-    /// Starts a follower and waits until it has verified what the leader has now.
+    /// Starts a follower, with a database of the leader's kind, and waits until it has verified
+    /// what the leader has now.
     pub(crate) async fn follower(&self) -> Running {
         let directory = TempDir::new().unwrap();
+        // Its own: two nodes lock each other out of one.
+        let on_postgres = self.place.database.is_some();
+        let database = if on_postgres { durable_database().await } else { None };
         let fingerprint = self.operator.fingerprint();
         let source = format!(
             r#"[{{"url":"http://{}","fingerprint":"{fingerprint}"}}]"#,
             self.leader.address
         );
-        let settings = [
+        let mut settings = vec![
             ("DIOGENES_FEDERATION_OPERATORS", source.as_str()),
             ("DIOGENES_POLL", "50ms"),
             ("RATE_LIMIT_LOG_READ", "0"),
             ("RATE_LIMIT_API_QUERY", "0"),
         ];
+        settings.extend(database.as_deref().map(|database| ("DATABASE_URL", database)));
         let settings = load(Role::Follower, directory.path(), &settings);
         let tasks = Tasks::new();
         let follower = Follower::start(&settings, Arc::new(SystemClock), tasks.clone()).await;

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diogenes_tests::documents::WITHOUT_EFFECT;
+use diogenes_common::config::ROWS;
+use diogenes_common::files::Role;
+use diogenes_common::server::problem::Code;
+use diogenes_tests::documents::{WITHOUT_EFFECT, WITHOUT_EFFECT_ON};
 
 /// The files and folders at the top.
 const TOP_LEVEL: [&str; 20] = [
@@ -82,6 +85,21 @@ fn files(below: &str) -> Vec<String> {
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The files that people write and read; golden vectors and this file, which names what is not to
+/// be found, are left out.
+fn texts() -> Vec<String> {
+    let kinds = ["rs", "toml", "md", "sh", "sql", "yml", "py", "html", "js", "css"];
+    files("")
+        .into_iter()
+        .filter(|path| kinds.iter().any(|kind| has_extension(path, kind)))
+        .filter(|path| path != "tests/it/tidy.rs" && !path.starts_with("tests/vectors/"))
+        .collect()
+}
+
+fn has_extension(path: &str, kind: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == kind)
 }
 
 /// The crates' own code without what only tests see.
@@ -275,22 +293,17 @@ fn sql_is_written_in_the_store_alone() {
 
 #[test]
 fn settings_without_effect_are_documented_as_such() {
-    let table = read("common/src/config/table.rs");
     let all = sources();
     let mut idle = BTreeSet::new();
-    for line in table.lines().filter(|line| line.starts_with("    ") && line.contains(": ")) {
-        let constant = line.trim().split(':').next().unwrap();
-        let is_constant = constant.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-        let declared = table.split(&format!("    {constant}: ")).nth(1).filter(|_| is_constant);
-        let Some(name) = declared.and_then(|rest| rest.split('"').nth(1)) else { continue };
+    for (constant, name) in settings() {
         let is_used = all
             .iter()
-            .filter(|source| source.path != "common/src/config/table.rs")
+            .filter(|source| source.path != TABLE)
             // Limits are used where a class is counted, not where its setting is read.
             .filter(|source| source.path != "common/src/server/limits.rs")
-            .any(|source| code(source).any(|(_, line)| uses(line, constant)));
-        if !is_used && !name.starts_with("RATE_LIMIT_") && name != "DIOGENES_WITNESS_HOME" {
-            idle.insert(name.to_owned());
+            .any(|source| code(source).any(|(_, line)| uses(line, &constant)));
+        if !is_used && !name.starts_with("RATE_LIMIT_") && name != WITNESS_HOME {
+            idle.insert(name);
         }
     }
     let classes = [
@@ -308,10 +321,113 @@ fn settings_without_effect_are_documented_as_such() {
     assert_eq!(idle, documented);
 }
 
+#[test]
+fn settings_that_one_role_ignores_are_documented_as_such() {
+    let all = sources();
+    let reads = |role: Role, constant: &str| {
+        let own = format!("{}/", role.name());
+        let serves = all.iter().any(|source| {
+            source.path.starts_with(&own) && source.production.contains("diogenes_common::server")
+        });
+        all.iter()
+            .filter(|source| source.path != TABLE)
+            .filter(|source| {
+                let is_server = source.path.starts_with("common/src/server/");
+                let is_shared = source.path.starts_with("common/src/") && (serves || !is_server);
+                source.path.starts_with(&own) || is_shared
+            })
+            .any(|source| code(source).any(|(_, line)| uses(line, constant)))
+    };
+    let mut idle = BTreeSet::new();
+    for (constant, name) in settings() {
+        let row = ROWS.iter().find(|row| row.name == name).unwrap();
+        if WITHOUT_EFFECT.contains(&row.name) || row.name == WITNESS_HOME {
+            continue;
+        }
+        let ignoring = row.roles.iter().filter(|role| !reads(**role, &constant));
+        idle.extend(ignoring.map(|role| (row.name, *role)));
+    }
+
+    assert_eq!(idle, BTreeSet::from(WITHOUT_EFFECT_ON));
+}
+
+/// Where settings are declared.
+const TABLE: &str = "common/src/config/table.rs";
+
+/// Another name of a setting, which is looked up by its name alone.
+const WITNESS_HOME: &str = "DIOGENES_WITNESS_HOME";
+
+/// The constant of every setting, and the name of its variable.
+fn settings() -> Vec<(String, String)> {
+    let table = read(TABLE);
+    let mut found = Vec::new();
+    for line in table.lines().filter(|line| line.starts_with("    ") && line.contains(": ")) {
+        let constant = line.trim().split(':').next().unwrap();
+        let is_constant = constant.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        let declared = table.split(&format!("    {constant}: ")).nth(1).filter(|_| is_constant);
+        if let Some(name) = declared.and_then(|rest| rest.split('"').nth(1)) {
+            found.push((constant.to_owned(), name.to_owned()));
+        }
+    }
+    found
+}
+
 /// Whether a line names the constant, and not one whose name only contains it.
 fn uses(line: &str, constant: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     line.split(|c: char| !part(c)).any(|word| word == constant)
+}
+
+#[test]
+fn problems_that_nothing_answers_are_documented_as_such() {
+    let all = sources();
+    let page = read("docs/problems.md");
+    let mut found = Vec::new();
+    for known in Code::ALL {
+        let variant = format!("{known:?}");
+        let is_answered = all.iter().any(|source| {
+            // Beside the codes themselves stands the table of those that a bare status becomes.
+            let is_table = source.path == "common/src/server/problem.rs";
+            let prefix = if is_table { "Self::" } else { "Code::" };
+            code(source).any(|(_, line)| {
+                line.split(prefix).skip(1).any(|rest| {
+                    rest.split(|c: char| !c.is_ascii_alphanumeric()).next() == Some(&*variant)
+                })
+            })
+        });
+        let row = format!("| `{}` |", known.as_str());
+        let row = page.lines().find(|line| line.starts_with(&row)).unwrap_or_default();
+        if row.contains("Not used by this version") == is_answered {
+            found.push(format!("{known}: answered is {is_answered}"));
+        }
+    }
+
+    assert_none("docs/problems.md says something else", &found);
+}
+
+#[test]
+fn nothing_is_cited_that_is_not_in_the_tree() {
+    let words = ["federation.md", "formats.md", "DESIGN"];
+    let mut found = Vec::new();
+    for path in texts() {
+        let is_rust = has_extension(&path, "rs");
+        for (number, line) in read(&path).lines().enumerate() {
+            let mut issues = line.split("issue ").skip(1);
+            let cites_issue = issues.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            let part = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+            let mut names = line.split(|c: char| !part(c)).map(|name| name.trim_end_matches('.'));
+            let is_lost = |name: &str| {
+                // What begins with two slashes is the rest of a URL.
+                has_extension(name, "md") && !name.starts_with("//") && !root().join(name).exists()
+            };
+            let cites_page = is_rust && line.contains("//") && names.any(is_lost);
+            if cites_issue || cites_page || words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+
+    assert_none("name the page of docs/ that says it, or nothing", &found);
 }
 
 #[test]
@@ -326,17 +442,7 @@ fn no_path_of_somebodys_machine_is_in_the_tree() {
     }
     // Put together here, so that this file does not hold it.
     let workplace = ["", "work", ""].join("/");
-    for below in ["common", "leader", "follower", "witness", "tests", "docs", "deploy"] {
-        for path in files(below) {
-            let is_text = ["rs", "toml", "md", "sh", "sql", "yml", "py"]
-                .iter()
-                .any(|kind| Path::new(&path).extension().is_some_and(|found| found == *kind));
-            let is_own = path != "tests/it/tidy.rs" && !path.starts_with("tests/vectors/");
-            if is_text && is_own && read(&path).contains(&workplace) {
-                found.push(path);
-            }
-        }
-    }
+    found.extend(texts().into_iter().filter(|path| read(path).contains(&workplace)));
 
     assert_none("paths of one machine", &found);
 }

@@ -100,6 +100,7 @@ async fn show(
 fn tell(federation: &Federation, standing: &Standing, seconds: f64) {
     let leader = federation.leader();
     let data = format!("--data-dir {DATA}/leader --server {leader}");
+    let token = format!("--token-file {DATA}/leader/operator-token --server {leader}");
     println!(
         "\nAfter {seconds:.1} s: {} entries with the root {} on the leader and {} followers, signed \
          by {} witnesses.",
@@ -110,7 +111,7 @@ fn tell(federation: &Federation, standing: &Standing, seconds: f64) {
     );
     println!("\nLook at it:   {leader}/");
     println!("\nTry:");
-    println!("  deploy/diogenes log verify {data}");
+    println!("  deploy/diogenes log verify {token}");
     println!("  deploy/diogenes operator list-followers {data}");
     println!("  deploy/diogenes witness check --server {leader}");
     println!(

@@ -23,6 +23,17 @@ pub const WITHOUT_EFFECT: [&str; 14] = [
     "RATE_LIMIT_ATTESTATION_EVENT",
 ];
 
+/// Settings that one of the roles that have them does not look at in this version: a witness
+/// serves nothing.
+pub const WITHOUT_EFFECT_ON: [(&str, Role); 6] = [
+    ("DIOGENES_LISTEN", Role::Witness),
+    ("ENFORCE_HTTPS", Role::Witness),
+    ("TRUSTED_PROXIES", Role::Witness),
+    ("RATE_LIMIT_LOG_READ", Role::Witness),
+    ("RATE_LIMIT_FEDERATION", Role::Witness),
+    ("RATE_LIMIT_API_QUERY", Role::Witness),
+];
+
 /// `docs/configuration.md`.
 pub fn configuration() -> String {
     let mut page = CONFIGURATION_HEAD.to_owned();
@@ -31,7 +42,7 @@ pub fn configuration() -> String {
         for row in rows {
             let (name, key, help) = (row.name, row.file_key(), escaped(row.help()));
             let (default, secret) = (cell(row), if row.is_secret() { " *Secret.*" } else { "" });
-            let idle = if is_idle(row) { " *No effect in this version.*" } else { "" };
+            let idle = without_effect(row).map(|text| format!(" *{text}*")).unwrap_or_default();
             writeln!(page, "| `{name}` | `{key}` | {default} | {help}{secret}{idle} |")
                 .expect("a String takes everything");
         }
@@ -46,7 +57,7 @@ pub fn env_example() -> String {
         write!(file, "\n# {title}\n").expect("a String takes everything");
         for row in rows {
             let help = row.help();
-            let idle = if is_idle(row) { " No effect in this version." } else { "" };
+            let idle = without_effect(row).map(|text| format!(" {text}")).unwrap_or_default();
             write!(file, "\n# {help}{idle}\n").expect("a String takes everything");
             let values = defaults(row);
             for (role, value) in &values[1..] {
@@ -91,7 +102,8 @@ const TABLE_HEAD: &str = "\
 
 const ENV_HEAD: &str = "\
 # Settings of Diogenes with their defaults; docs/configuration.md explains how they are read.
-# Copy this file to .env and take the number sign away where you set something.
+# No program reads this file by itself: copy it, take the number sign away where you set something, and
+# hand the copy over, as EnvironmentFile= of a systemd unit or with `docker run --env-file`.
 # Made from common/src/config/table.rs; DIOGENES_BLESS=1 cargo test --test it configuration
 ";
 
@@ -109,8 +121,13 @@ fn sections() -> impl Iterator<Item = (String, Vec<&'static Row>)> {
     })
 }
 
-fn is_idle(row: &Row) -> bool {
-    WITHOUT_EFFECT.contains(&row.name)
+/// What is said of a setting that this version does not look at, everywhere or in one role.
+fn without_effect(row: &Row) -> Option<String> {
+    if WITHOUT_EFFECT.contains(&row.name) {
+        return Some("No effect in this version.".to_owned());
+    }
+    let (_, role) = WITHOUT_EFFECT_ON.iter().find(|(name, _)| *name == row.name)?;
+    Some(format!("No effect on a {} in this version.", role.name()))
 }
 
 fn title(roles: &[Role]) -> String {

@@ -178,6 +178,17 @@ impl Node {
     }
 }
 
+/// A path of an OpenAPI document with all that it needs filled in: entry 1, and this key.
+pub fn concrete(path: &str, fingerprint: &str) -> String {
+    let query = match path {
+        "/api/v1/log/inclusion-proof" => "?entry_id=1",
+        "/api/v1/log/consistency-proof" => "?first=1",
+        _ => "",
+    };
+    let path = path.replace("{entry_id}", "1").replace("{id}", "1");
+    path.replace("{fingerprint}", fingerprint) + query
+}
+
 impl Reply {
     /// Whether the status is one of success.
     pub fn is_success(&self) -> bool {

@@ -7,21 +7,25 @@
 
 use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use diogenes_common::store::{DatabaseUrl, OpenOptions, Store};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The oldest version that the product supports.
 const OLDEST: u32 = 14;
+
+/// How long the server may take to be up, or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running cluster.
 #[derive(Debug)]
@@ -29,11 +33,20 @@ pub struct Cluster {
     programs: PathBuf,
     directory: PathBuf,
     port: u16,
+    /// Whether the server makes durable what it confirms.
+    durable: bool,
     databases: AtomicU32,
     /// As whom the children run, when the tests run as root.
     user: Option<(u32, u32)>,
+    server: Mutex<Option<Server>>,
+}
+
+/// A server, and what ends it with this process.
+#[derive(Debug)]
+struct Server {
+    process: Child,
     /// Closed by the kernel when this process ends: the watchdog's sign.
-    _alive: Option<ChildStdin>,
+    alive: ChildStdin,
 }
 
 /// The cluster of this test process, started on first use.
@@ -70,13 +83,10 @@ impl Cluster {
         let user = unprivileged()?;
         let directory = fresh_directory(user)?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let cluster =
-            Self { programs, directory, port, databases: AtomicU32::new(0), user, _alive: None };
+        let (databases, server) = (AtomicU32::new(0), Mutex::new(None));
+        let cluster = Self { programs, directory, port, durable, databases, user, server };
         cluster.initialise()?;
-        let server = cluster.serve(durable)?;
-        let alive = watchdog(&server, &cluster.directory)?;
-        let cluster = Self { _alive: Some(alive), ..cluster };
-        cluster.wait_until_ready()?;
+        cluster.start_server()?;
         cluster.make_template()?;
         Ok(cluster)
     }
@@ -116,6 +126,33 @@ impl Cluster {
         Ok([vec![server], children].concat())
     }
 
+    /// Stops the server as its operator would: clients are cut off, what was confirmed stays.
+    pub fn stop_server(&self) -> anyhow::Result<()> {
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = &mut server.as_mut().context("no server was started")?.process;
+        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("a process has a number")?, Signal::INT)?;
+        let deadline = Instant::now() + PATIENCE;
+        while process.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "PostgreSQL does not stop: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Starts the server; one that was stopped comes back on its port with its databases.
+    pub fn start_server(&self) -> anyhow::Result<()> {
+        let process = self.serve()?;
+        let alive = watchdog(&process, &self.directory)?;
+        let started = Server { process, alive };
+        let before = self.server.lock().unwrap_or_else(PoisonError::into_inner).replace(started);
+        if let Some(mut before) = before {
+            // Its watchdog would remove the directory under the new one.
+            before.alive.write_all(b"relieved\n")?;
+        }
+        self.wait_until_ready()
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir(&self.directory).env_clear().env("LC_ALL", "C");
@@ -134,13 +171,14 @@ impl Cluster {
         Ok(())
     }
 
-    fn serve(&self, durable: bool) -> anyhow::Result<Child> {
-        let log = fs::File::create(self.directory.join("log"))?;
+    fn serve(&self) -> anyhow::Result<Child> {
+        let log = self.directory.join("log");
+        let log = fs::File::options().create(true).append(true).open(log)?;
         let mut command = self.command("postgres");
         command.args(["-D", "data", "-c", "listen_addresses=127.0.0.1"]);
         command.args(["-c", "unix_socket_directories=", "-c", "max_connections=300"]);
         command.args(["-c", &format!("port={}", self.port)]);
-        if !durable {
+        if !self.durable {
             command.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
         }
         let (output, errors) = (log.try_clone()?, log);
@@ -148,15 +186,18 @@ impl Cluster {
     }
 
     fn wait_until_ready(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while let Err(error) = self.sql("postgres", "SELECT 1") {
             if Instant::now() > deadline {
-                let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-                bail!("PostgreSQL does not start: {error}\n{log}");
+                bail!("PostgreSQL does not start: {error}\n{}", self.log());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
     fn make_template(&self) -> anyhow::Result<()> {
@@ -230,10 +271,10 @@ fn fresh_directory(user: Option<(u32, u32)>) -> io::Result<PathBuf> {
 }
 
 /// Ends the server and removes its directory once this process is gone, however it died: then the
-/// kernel closes the pipe, and `read` in the watchdog returns.
+/// kernel closes the pipe, and `read` in the watchdog fails. A line relieves the watchdog.
 fn watchdog(server: &Child, directory: &Path) -> anyhow::Result<ChildStdin> {
-    const SCRIPT: &str = "trap '' INT TERM HUP; read gone; kill -CONT \"$1\"; kill -QUIT \"$1\"; \
-                          sleep 1; kill -KILL \"$1\" 2>/dev/null; rm -rf \"$2\"";
+    const SCRIPT: &str = "trap '' INT TERM HUP; read line && exit; kill -CONT \"$1\"; \
+                          kill -QUIT \"$1\"; sleep 1; kill -KILL \"$1\" 2>/dev/null; rm -rf \"$2\"";
     let mut watchdog = Command::new("/bin/sh")
         .args(["-c", SCRIPT, "watchdog", &server.id().to_string()])
         .arg(directory)

@@ -23,7 +23,8 @@ pub(crate) fn servers(
     let reach = if allow_http { Reach::ConfiguredHttp } else { Reach::Configured };
     let client = Client::new("witness", env!("CARGO_PKG_VERSION"), reach)?;
     let server = |url: &String| {
-        let url = BaseUrl::parse(url, reach)?;
+        let url = BaseUrl::parse(url, reach)
+            .map_err(|error| Failure::usage(error, "give a URL like https://log.example"))?;
         let name = url.to_string();
         Ok(LogServer::new(HttpServer { client: client.clone(), url, name }))
     };
@@ -49,6 +50,22 @@ impl Transport for HttpServer {
             Ok(answer) => Ok(Reply { status: answer.status, body: answer.body }),
             Err(FetchError::Status(fault)) => Ok(Reply { status: fault.status, body: fault.body }),
             Err(error) => Err(Unreachable(error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diogenes_common::exit::Exit;
+
+    use super::*;
+
+    #[test]
+    fn a_url_that_is_not_dialled_is_a_fault_of_the_command_line() {
+        for url in ["log.example", "http://log.example", "https://user@log.example"] {
+            let refused = servers(&[url.to_owned()], false).map(drop);
+
+            assert_eq!(refused.map_err(|failure| failure.exit()), Err(Exit::Usage), "{url}");
         }
     }
 }

@@ -78,8 +78,11 @@ pub(super) async fn readyz(
         checks.iter().filter(|check| !check.ok).map(|check| check.name.as_str()).collect();
     let detail = format!("not ready: {}", failed.join(", "));
     let checks = serde_json::to_value(checks).unwrap_or_default();
-    Err(Problem::new(code, detail).member("checks", checks))
+    Err(Problem::new(code, detail).member("checks", checks).retry_after(NOT_READY))
 }
+
+/// When it is worth asking again.
+const NOT_READY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What the node measures, in Prometheus' text format.
 #[utoipa::path(

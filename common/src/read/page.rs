@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
 use super::entries::in_order;
 use super::query::Params;
@@ -12,6 +12,7 @@ use super::snapshot::Snapshot;
 use crate::clock::Timestamp;
 use crate::leaf::Leaf;
 use crate::merkle::TreeSize;
+use crate::server::headers::PAGE_HEADERS;
 use crate::statement::FollowerStatus;
 use crate::store::{Filter, Order, Search, StoreError};
 use crate::wire::node::NodeRole;
@@ -19,11 +20,6 @@ use crate::wire::status::{
     Colour, FollowerRow, MirrorStatus, QuorumState, ReplicationStatus, Verdict, WitnessFreshness,
     WitnessRow, in_words, seconds_since, spell,
 };
-
-/// Nothing but this node's own style, script and data, and no frame around it.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
-     connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
-     frame-ancestors 'none'";
 
 /// How many entries the page shows.
 const RECENT: usize = 20;
@@ -48,10 +44,9 @@ pub(super) async fn page(State(reads): State<Reads>, params: Params) -> Response
     });
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (headers, html).into_response()
+    (headers, PAGE_HEADERS, html).into_response()
 }
 
 /// `GET /assets/style.css`.
@@ -456,6 +451,7 @@ fn ago(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
+    use http::header::CONTENT_SECURITY_POLICY;
 
     use super::*;
     use crate::read::testing::TestNode;
@@ -488,6 +484,9 @@ mod tests {
     async fn nothing_on_the_page_needs_a_looser_policy() {
         let node = TestNode::with_entries(2).await;
         let response = node.request("/", &[]).await;
+        for (name, value) in PAGE_HEADERS {
+            assert_eq!(response.headers().get(&name), Some(&value), "{name}");
+        }
         let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"));
         let html = String::from_utf8(node.body(response).await).unwrap();

@@ -20,7 +20,7 @@ use crate::leaf::Leaf;
 use crate::merkle::{Edge, Hash, NodeId, TileId, TileNodes, TreeRoot, TreeSize};
 use crate::server::body::{self, RawBody};
 use crate::server::problem::Problem;
-use crate::store::{Store, StoreError};
+use crate::store::{NewIncident, Store, StoreError};
 use crate::wire::log::{VerifyError, VerifyProgress, VerifyReport, VerifyRequest};
 use crate::wire::problem::ProblemBody;
 
@@ -177,6 +177,7 @@ impl Reads {
             };
             if let Ok(report) = &result {
                 reads.note(report, begin);
+                reads.tell_damage(report).await;
             }
             stage.send_replace(Stage::Done(result));
         });
@@ -219,6 +220,23 @@ impl Reads {
                 known.verified = None;
                 tracing::error!(errors = report.errors.len(), "the stored log is damaged");
             }
+        }
+    }
+
+    /// Opens an incident for the operator if the log is damaged; one for each first place.
+    async fn tell_damage(&self, report: &VerifyReport) {
+        let Some(first) = report.errors.first() else { return };
+        let incident = NewIncident {
+            kind: "entry_corrupt".to_owned(),
+            subject: format!("entry {}", first.entry_id),
+            class: "transient".to_owned(),
+            reason: first.code.clone(),
+            detail: format!("{} (the first of {} errors)", first.detail, report.errors.len()),
+            opened_at: self.now(),
+            evidence: None,
+        };
+        if let Err(error) = self.store().open_incident(&incident).await {
+            tracing::warn!(%error, "the incident could not be kept");
         }
     }
 

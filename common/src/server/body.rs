@@ -191,7 +191,7 @@ pub fn value(bytes: &[u8]) -> Result<Value, Problem> {
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     // Or else a list of the members' values in their order would do as well.
     if !value.is_object() {
-        return Err(Problem::new(Code::ValidationFailed, "the body is a JSON object"));
+        return Err(Problem::invalid("#", "the body is a JSON object"));
     }
     serde_json::from_value(value).map_err(|error| {
         let text = error.to_string();
@@ -200,7 +200,9 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
         } else {
             Code::ValidationFailed
         };
-        Problem::new(code, text)
+        let member = text.split('`').nth(1).filter(|_| text.contains(" field `"));
+        let pointer = member.map_or_else(|| "#".to_owned(), |member| format!("#/{member}"));
+        Problem::new(code, text.clone()).error(pointer, text)
     })
 }
 

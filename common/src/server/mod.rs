@@ -36,9 +36,9 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,7 @@ pub struct Bounds {
     pub connections: usize,
     /// Connections at once of one address; loopback and trusted proxies are exempt.
     pub connections_per_address: usize,
-    /// Time for a connection's first bytes, and for the head of each request.
+    /// Time for the head of each request.
     pub head: Duration,
     /// Time in which a client must take some of an answer.
     pub progress: Duration,
@@ -458,20 +458,11 @@ async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head)
-        .max_buf_size(HEAD_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(128)
-        .max_header_list_size(16 * 1024)
-        .keep_alive_interval(bounds.progress)
-        .keep_alive_timeout(bounds.progress);
-    let io = TokioIo::new(Guarded::new(stream, bounds.head, bounds.progress));
+    // HTTP/1.1 alone: over HTTP/2 a client that grants no window holds answers in memory for ever,
+    // and no deadline on the socket sees it.
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(bounds.head).max_buf_size(HEAD_BYTES);
+    let io = TokioIo::new(Guarded::new(stream, bounds.progress));
     let service = service_fn(move |request| {
         let front = front.clone();
         async move { Ok::<_, Infallible>(front.answer(request, peer).await) }

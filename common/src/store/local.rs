@@ -450,12 +450,6 @@ impl Store {
         read_rows(rows, read, "local_incidents")
     }
 
-    /// Keeps an evidence or observation file and answers its number.
-    pub async fn put_evidence(&self, evidence: &NewEvidence) -> Result<i64, StoreError> {
-        let pool = &self.0.writers;
-        Ok(in_transaction!(pool, pool.patience(), db => insert_evidence(db, evidence))?)
-    }
-
     /// An evidence or observation file.
     pub async fn evidence(&self, id: i64) -> Result<Option<Evidence>, StoreError> {
         const SQL: &str = "SELECT kind, created_at, bytes FROM local_evidence WHERE id = $1";

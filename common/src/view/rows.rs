@@ -13,7 +13,7 @@ pub trait Row: Clone + PartialEq {
     fn key(&self) -> Self::Key;
 }
 
-/// What a key may do on this log. A key has one role for ever (formats.md section 5).
+/// What a key may do on this log. A key has one role for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Signs tree heads and operator statements.

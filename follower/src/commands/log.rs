@@ -12,6 +12,7 @@ use diogenes_common::head::HeadJson;
 use diogenes_common::merkle::{Hash, TreeSize};
 use diogenes_common::shutdown;
 use diogenes_common::store::{LogState, OpenOptions, Schema, Store, StoreError};
+use diogenes_common::wire::log::VerifyReport;
 
 use super::{node, refused};
 use crate::boot;
@@ -21,6 +22,8 @@ use crate::sync::store_failure;
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 /// How many entries are read at once.
 const STEP: u64 = 10_000;
+/// Where a follower listens unless told otherwise.
+const DEFAULT_FOLLOWER: &str = "http://127.0.0.1:8001";
 /// How long a running follower may take.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -29,14 +32,18 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 pub(super) enum Log {
     /// Verify every entry, the chain, the tree and the newest stored head.
     ///
-    /// A running follower is asked, unless --data-dir is given: then the data is read as it lies
-    /// there. Exit code 1 if anything is wrong.
+    /// With --data-dir every entry is read as it lies there. Without it the running follower is
+    /// asked, which reads only what was added since a whole run of the last 24 hours, and says so.
+    /// Exit code 1 if anything is wrong.
     ///
     /// Example: diogenes-follower log verify --data-dir ~/.diogenes/follower
     Verify {
-        /// The running follower to ask.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8001")]
-        server: String,
+        #[arg(
+            long,
+            value_name = "URL",
+            help = "The running follower to ask [default: http://127.0.0.1:8001]"
+        )]
+        server: Option<String>,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -54,29 +61,47 @@ impl Log {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let Self::Verify { server, json } = self;
         if matches!(settings.source(&DATA_DIR), From::Flag(_)) {
+            if server.is_some() {
+                return Err(Failure::usage(
+                    "--data-dir verifies at rest, --server asks a running follower",
+                    "give one of them",
+                ));
+            }
             return shutdown::block_on(Some(1), at_rest(settings, *json));
         }
-        let (client, url) = node(settings, server)?;
+        let (client, url) = node(settings, server.as_deref().unwrap_or(DEFAULT_FOLLOWER))?;
         shutdown::block_on(Some(1), async {
             let asking = client.post(&url, "/api/v1/log/verify").within(PATIENCE);
-            let answer: serde_json::Value = asking
+            let report: VerifyReport = asking
                 .with_body("application/json", &b"{}"[..])
                 .json()
                 .await
                 .map_err(|error| refused(&url, &error))?;
             if *json {
-                println!("{answer}");
+                println!("{}", serde_json::json!(report));
+            } else if report.valid {
+                println!("{}", verified(&report));
             }
-            if answer["valid"].as_bool() == Some(true) {
-                if !json {
-                    let root = answer["root_hash"].as_str().unwrap_or("unknown");
-                    println!("Verified {} entries; the root is {root}.", answer["entry_count"]);
-                }
+            if report.valid {
                 return Ok(());
             }
-            Err(invalid(&answer["errors"].to_string()))
+            Err(invalid(&serde_json::json!(report.errors).to_string()))
         })
     }
+}
+
+/// Says which entries were read, and no more than that.
+fn verified(report: &VerifyReport) -> String {
+    let VerifyReport { entry_count: count, root_hash: root, verified_from: before, .. } = report;
+    let read = match *before {
+        0 => return format!("Verified {count} entries; the root is {root}."),
+        before if before == *count => "no new entry".to_owned(),
+        before => format!("entries {} to {count}", before + 1),
+    };
+    format!(
+        "Verified {read}; the root is {root}.\nEntries 1 to {before} were not read again: \
+         --data-dir reads all of them."
+    )
 }
 
 async fn at_rest(settings: &Settings, json: bool) -> Result<(), Failure> {
@@ -94,7 +119,7 @@ async fn at_rest(settings: &Settings, json: bool) -> Result<(), Failure> {
             .collect();
         let answer = serde_json::json!({
             "valid": errors.is_empty(), "entry_count": found.size, "errors": errors,
-            "root_hash": found.root, "verified_from": 1,
+            "root_hash": found.root, "verified_from": 0,
         });
         println!("{answer}");
     }
@@ -181,5 +206,32 @@ pub(super) async fn trust(settings: &Settings, store: &Store) -> Result<Trust, F
     match event {
         Some(Event::Genesis(genesis)) => Ok(Trust { operator: genesis.operator_fingerprint }),
         _ => Err(invalid("the first entry is no genesis")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_run_names_the_entries_that_it_read() {
+        let report = |before| VerifyReport {
+            valid: true,
+            entry_count: 2000,
+            errors: Vec::new(),
+            root_hash: Hash::EMPTY_TREE,
+            verified_from: before,
+        };
+        for (before, expected) in [
+            (0, "Verified 2000 entries;"),
+            (1000, "Verified entries 1001 to 2000;"),
+            (2000, "Verified no new entry;"),
+        ] {
+            let text = verified(&report(before));
+
+            assert!(text.starts_with(expected), "{text}");
+            let rest = format!("\nEntries 1 to {before} were not read again");
+            assert_eq!(text.contains(&rest), before > 0, "{text}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of federation.md section 2, row by row, and what must never happen.
+//! The rules of the status (docs/operating/follower.md), row by row, and what must never happen.
 
 use proptest::prelude::*;
 
@@ -28,6 +28,20 @@ fn fail(
     retry: u64,
 ) -> Vec<Action> {
     replica.on(Event::Failed { source, fault, retry_at: now(retry) }, now(second))
+}
+
+#[test]
+fn good_heads_do_not_end_the_quarantine_of_bad_batches() {
+    let mut replica = replica(2);
+    fail(&mut replica, 0, Fault::Refused("bad_batch"), 1, 60);
+
+    replica.on(Event::Shown { source: 0, head: head(5, 2) }, now(2));
+    assert!(replica.is_refused(0));
+    assert_eq!(replica.next(now(2)), Next::Ask(1));
+
+    accept(&mut replica, 0, head(5, 3), 3);
+    assert!(!replica.is_refused(0));
+    assert_eq!(replica.next(now(3)), Next::Ask(0));
 }
 
 /// A replica that is in step with a head of this size, signed and stored at this second.

@@ -235,8 +235,10 @@ impl Checker {
         let head = Arc::new(Accepted { signed, json });
         if head.size() > self.chain.size() {
             // The walk over later batches holds the own tree against it.
-            self.shared.on(Event::Accepted { source, head: head.clone() });
-            self.feedback.send(Feedback::Sound { source }).ok();
+            self.shared.on(Event::Shown { source, head: head.clone() });
+            if !self.shared.replica().is_refused(source) {
+                self.feedback.send(Feedback::Sound { source }).ok();
+            }
         }
         Ok(Some(Checked::Head { head, source, purpose, exhibit }))
     }

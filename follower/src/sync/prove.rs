@@ -122,7 +122,7 @@ pub(super) async fn observe(
         reason: fault.reason().to_owned(),
         detail: detail.to_owned(),
         opened_at: now,
-        evidence: Some(NewEvidence {
+        evidence: shared.may_exhibit(url, fault.reason(), now).then(|| NewEvidence {
             kind: "observation".to_owned(),
             created_at: now,
             bytes: observation.to_bytes(),

@@ -343,15 +343,17 @@ impl Writer {
         }
         let feedback = match self.root_at(head.size()).await? {
             root if root == head.signed.head().root_hash => {
-                self.shared.on(Event::Accepted { source, head: head.clone() });
+                self.shared.on(Event::Shown { source, head: head.clone() });
                 if purpose == Purpose::Round {
                     self.show_round(head).await?;
                 }
-                Feedback::Sound { source }
+                (!self.shared.replica().is_refused(source)).then_some(Feedback::Sound { source })
             }
-            own => self.other_tree(&head, own, source, exhibit).await?,
+            own => Some(self.other_tree(&head, own, source, exhibit).await?),
         };
-        self.feedback.send(feedback).ok();
+        if let Some(feedback) = feedback {
+            self.feedback.send(feedback).ok();
+        }
         Ok(())
     }
 

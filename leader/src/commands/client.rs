@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use diogenes_common::client::{Asking, BaseUrl, Client, FetchError, Reach};
+use diogenes_common::client::{Asking, BATCH_ANSWER, BaseUrl, Client, FetchError, Reach};
 use diogenes_common::config::{ALLOW_HTTP, DATA_DIR, OPERATOR_TOKEN, Secret, Settings};
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, Role};
@@ -22,9 +23,12 @@ const TOKEN_FILE: &str = "operator-token";
 /// Which leader, and by which right.
 #[derive(Args, Clone, Debug)]
 pub(super) struct LeaderArgs {
-    /// The leader to talk to.
-    #[arg(long, value_name = "URL", default_value = DEFAULT_LEADER)]
-    server: String,
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The leader to talk to [default: http://127.0.0.1:8000]"
+    )]
+    server: Option<String>,
     #[command(flatten)]
     token: TokenArgs,
 }
@@ -44,10 +48,18 @@ pub(super) struct Leader {
     token: Option<Secret>,
 }
 
+impl LeaderArgs {
+    /// Whether the command line names the leader.
+    pub(super) fn names_leader(&self) -> bool {
+        self.server.is_some()
+    }
+}
+
 impl Leader {
     /// The leader of the flags.
     pub(super) fn connect(args: &LeaderArgs, settings: &Settings) -> Result<Self, Failure> {
-        Self::at(&args.server, &args.token, settings)
+        let url = args.server.as_deref().unwrap_or(DEFAULT_LEADER);
+        Self::at(url, &args.token, settings)
     }
 
     /// The leader at this URL.
@@ -64,6 +76,23 @@ impl Leader {
     /// GET of JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.ask(Method::GET, path).json().await.map_err(|error| self.failure(&error))
+    }
+
+    /// GET of JSON that may be as large as a batch of entries.
+    pub(super) async fn get_batch<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let asking = self.ask(Method::GET, path).up_to(BATCH_ANSWER);
+        asking.json().await.map_err(|error| self.failure(&error))
+    }
+
+    /// POST of an empty JSON object, answered by JSON after so long at most.
+    pub(super) async fn post_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        time: Duration,
+    ) -> Result<T, Failure> {
+        let asking = self.ask(Method::POST, path).within(time);
+        let asking = asking.with_body("application/json", &b"{}"[..]);
+        asking.json().await.map_err(|error| self.failure(&error))
     }
 
     /// POST of JSON, answered by JSON.

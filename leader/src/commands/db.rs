@@ -8,9 +8,9 @@ use diogenes_common::config::{DATA_DIR, Settings};
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{DataDir, Role};
 use diogenes_common::shutdown;
-use diogenes_common::store::{ChainError, MigrationStatus, OpenOptions, Schema, Store};
+use diogenes_common::store::{ChainError, MigrationStatus, OpenOptions, Schema};
 
-use crate::boot::{database_url, read_key, store_failure};
+use crate::boot::{self, read_key, store_failure};
 
 /// `db ...`.
 #[derive(Subcommand)]
@@ -39,11 +39,11 @@ pub(super) enum Db {
 
 impl Db {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        DataDir::existing(&settings.value(&DATA_DIR), Role::Leader)?;
         shutdown::block_on(Some(1), async {
-            let url = database_url(settings)?;
             let options =
                 OpenOptions { schema: Schema::Ignore, readers: 1, ..OpenOptions::default() };
-            let store = Store::open(&url, options).await.map_err(store_failure)?;
+            let store = boot::open_store_with(settings, options).await?;
             let status = store.migrations().await.map_err(store_failure)?;
             match self {
                 Self::Status { json: true } => println!("{}", as_json(&status)),
@@ -74,7 +74,7 @@ impl RebuildViews {
         let _lock = data.lock(Duration::from_secs(1))?;
         let operator = read_key(&data)?;
         shutdown::block_on(Some(1), async {
-            let store = crate::boot::open_store(settings).await?;
+            let store = boot::open_store(settings).await?;
             let patience = Duration::from_secs(1);
             let _lock = store.lock_exclusive(patience).await.map_err(store_failure)?;
             let trust = Trust { operator: operator.fingerprint() };

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use diogenes_common::clock_system::SystemClock;
@@ -11,10 +12,9 @@ use diogenes_common::files::{DataDir, Role};
 use diogenes_common::head::TreeHead;
 use diogenes_common::read::{Facts, Published, Reads, Setup, Snapshot, StatusBoard};
 use diogenes_common::shutdown::{self, Tasks};
-use diogenes_common::store::Store;
+use diogenes_common::store::{OpenOptions, Schema, Store};
 use diogenes_common::wire::log::VerifyReport;
 use diogenes_common::wire::node::{NodeRole, QuorumRule};
-use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -22,10 +22,16 @@ use tokio::sync::watch;
 use super::client::{Leader, LeaderArgs};
 use crate::boot::{self, read_key, store_failure};
 
+/// How long a running leader may take to verify its log.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
 /// `log ...`.
 #[derive(Subcommand)]
 pub(super) enum Log {
-    /// Verify the whole chain and tree of a running leader, or with --data-dir of a stopped one.
+    /// Verify the whole chain and tree of a running leader, or with --data-dir at rest.
+    ///
+    /// Without the operator's token a running leader reads only what was added since a whole run
+    /// of the last 24 hours, and says so.
     ///
     /// Example: diogenes-leader log verify --data-dir ~/.diogenes/leader
     Verify {
@@ -52,15 +58,18 @@ impl Log {
         match self {
             Self::Verify { leader, json } => {
                 let at_rest = matches!(settings.source(&DATA_DIR), Source::Flag(_));
+                if at_rest && leader.names_leader() {
+                    return Err(Failure::usage(
+                        "--data-dir verifies at rest, --server asks a running leader",
+                        "give one of them; --token-file names the token of a running leader",
+                    ));
+                }
                 let report = shutdown::block_on(None, async {
                     if at_rest {
                         return verify_at_rest(settings).await;
                     }
                     let leader = Leader::connect(leader, settings)?;
-                    let whole = serde_json::json!({});
-                    let answer =
-                        leader.send::<VerifyReport>(Method::POST, "/api/v1/log/verify", &whole);
-                    answer.await.map(|(_, report)| report)
+                    leader.post_within("/api/v1/log/verify", PATIENCE).await
                 })?;
                 show(&report, *json)
             }
@@ -76,7 +85,7 @@ fn show(report: &VerifyReport, json: bool) -> Result<(), Failure> {
     if json {
         println!("{}", serde_json::to_string(report).unwrap_or_default());
     } else if report.valid {
-        println!("Valid: {} entries, root {}", report.entry_count, report.root_hash);
+        println!("{}", valid(report));
     } else {
         for error in &report.errors {
             println!("entry {}: {} ({})", error.entry_id, error.detail, error.code);
@@ -92,9 +101,25 @@ fn show(report: &VerifyReport, json: bool) -> Result<(), Failure> {
     ))
 }
 
+/// Says which entries were read, and no more than that.
+fn valid(report: &VerifyReport) -> String {
+    let VerifyReport { entry_count: count, root_hash: root, verified_from: before, .. } = report;
+    let read = match *before {
+        0 => return format!("Valid: {count} entries, root {root}"),
+        before if before == *count => "no new entry".to_owned(),
+        before => format!("entries {} to {count}", before + 1),
+    };
+    format!(
+        "Valid: {read}, root {root}\nEntries 1 to {before} were not read again: the operator's \
+         token or --data-dir makes a whole run"
+    )
+}
+
 async fn verify_at_rest(settings: &Settings) -> Result<VerifyReport, Failure> {
     let data = DataDir::existing(&settings.value(&DATA_DIR), Role::Leader)?;
-    let store = boot::open_store(settings).await?;
+    // Whoever looks at a log does not change it.
+    let options = OpenOptions { schema: Schema::Require, ..OpenOptions::default() };
+    let store = boot::open_store_with(settings, options).await?;
     let published = Arc::new(Published::default());
     published.set(newest(&data, &store).await?);
     let (_, facts) = watch::channel(Arc::new(Facts {
@@ -155,7 +180,7 @@ async fn export(leader: &Leader, mut after: u64) -> Result<(), Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     loop {
         let path = format!("/api/v1/log/replicate?after={after}&limit=1000");
-        let page: Page = leader.get(&path).await?;
+        let page: Page = leader.get_batch(&path).await?;
         for entry in &page.entries {
             if writeln!(out, "{}", entry.get()).is_err() {
                 // Whoever read us has enough.
@@ -166,6 +191,35 @@ async fn export(leader: &Leader, mut after: u64) -> Result<(), Failure> {
         if !page.has_more {
             let _ = out.flush();
             return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diogenes_common::merkle::Hash;
+
+    use super::*;
+
+    #[test]
+    fn a_partial_run_names_the_entries_that_it_read() {
+        let report = |before| VerifyReport {
+            valid: true,
+            entry_count: 2000,
+            errors: Vec::new(),
+            root_hash: Hash::EMPTY_TREE,
+            verified_from: before,
+        };
+        for (before, expected) in [
+            (0, "Valid: 2000 entries, root"),
+            (1000, "Valid: entries 1001 to 2000, root"),
+            (2000, "Valid: no new entry, root"),
+        ] {
+            let text = valid(&report(before));
+
+            assert!(text.starts_with(expected), "{text}");
+            let rest = format!("\nEntries 1 to {before} were not read again");
+            assert_eq!(text.contains(&rest), before > 0, "{text}");
         }
     }
 }

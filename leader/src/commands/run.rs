@@ -97,7 +97,6 @@ impl Init {
         shutdown::block_on(Some(1), async {
             let booted = boot::boot(settings, None, &SystemClock).await?;
             booted.data.secret("operator-token")?;
-            booted.data.secret("secret-key")?;
             let origin = booted.opened.head.origin.to_string();
             let log_id = booted.opened.log_id;
             let fingerprint = booted.operator.fingerprint();

@@ -8,6 +8,7 @@ use diogenes_common::store::{LocalWrite, Remembered};
 use diogenes_common::view::{Needs, Overlay};
 
 use super::parse::Submitted;
+use crate::app::Claim;
 use crate::keys::{CheckedRegistration, KeyAlreadyRegistered};
 use crate::sequencer::{Command, Context, Decision, NewEntry};
 
@@ -31,6 +32,9 @@ pub(super) struct Idempotency {
     pub(super) principal: String,
     pub(super) key: String,
     pub(super) body_hash: Hash,
+    /// Held until the command is done, also when its caller has hung up.
+    #[expect(dead_code, reason = "its drop gives the key free")]
+    pub(super) claim: Claim,
 }
 
 /// One of several events is refused.
@@ -87,10 +91,10 @@ impl Command for Append {
                 }
             });
         }
-        let local = self.idempotency.take().map(|request| {
+        let local = self.idempotency.as_ref().map(|request| {
             LocalWrite::Remember(Remembered {
-                principal: request.principal,
-                key: request.key,
+                principal: request.principal.clone(),
+                key: request.key.clone(),
                 body_hash: request.body_hash,
                 first_id: context.size.get() + 1,
                 count,

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use diogenes_common::config::AppendPolicy;
 use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::{Hash, ProofPlan};
-use diogenes_common::read::Snapshot;
+use diogenes_common::read::{self, Snapshot};
 use diogenes_common::server::Caller;
 use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
@@ -18,10 +18,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::append::Refused;
-use super::parse::{self, ParseError, Shape};
-use super::{Done, Request, Sender, SubmitError, submit};
-use crate::app::App;
+use super::parse::{self, ParseError, Shape, Submission};
+use super::{EventError, Recalled, Request, Sender, SubmitError, recall, submit};
+use crate::app::{App, place_of};
 use crate::keys;
+use crate::sequencer::Appended;
+use crate::witnessing::network;
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -77,15 +79,31 @@ async fn post_entries(
         parse::json(&bytes)
     }
     .map_err(SubmitError::from)?;
+    let many = matches!(submission, Submission::Many(_));
+    let idempotency = match idempotency_key(&headers)? {
+        None => None,
+        Some(key) => {
+            // Strangers share nothing: a key that one of them guesses is not another's.
+            let principal = if is_operator {
+                "operator".to_owned()
+            } else {
+                format!("anyone at {}", network(caller.ip()))
+            };
+            match recall(&app, principal, key, Hash::of(&bytes)).await? {
+                Recalled::First(idempotency) => Some(idempotency),
+                Recalled::Before { leaves, snapshot } => {
+                    return answer(&app, StatusCode::OK, &leaves, &snapshot, many).await;
+                }
+            }
+        }
+    };
     if !is_operator {
         app.limiter.take(Class::KeyRegistration, caller.ip(), submission.registrations())?;
     }
-    let principal = if is_operator { "operator" } else { "anyone" };
-    let idempotency =
-        idempotency_key(&headers)?.map(|key| (principal.to_owned(), key, Hash::of(&bytes)));
     let sender = if is_operator { Sender::Operator } else { Sender::Anyone };
-    let done = submit(&app, Request { submission, sender, idempotency }).await?;
-    answer(&app, done)
+    let Appended { leaves, snapshot } =
+        submit(&app, Request { submission, sender, idempotency }).await?;
+    answer(&app, StatusCode::CREATED, &leaves, &snapshot, many).await
 }
 
 /// The key as a structured-field string or a bare token (draft-ietf-httpapi-idempotency-key).
@@ -105,15 +123,19 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-fn answer(app: &App, done: Done) -> Result<Response, Problem> {
-    let (leaves, snapshot, many, status) = match done {
-        Done::Appended { appended, many } => {
-            (appended.leaves, appended.snapshot, many, StatusCode::CREATED)
-        }
-        Done::Replayed { leaves, many } => (leaves, app.snapshot()?, many, StatusCode::OK),
-    };
+async fn answer(
+    app: &App,
+    status: StatusCode,
+    leaves: &[Leaf],
+    snapshot: &Snapshot,
+    many: bool,
+) -> Result<Response, Problem> {
     let first = leaves.first().ok_or_else(Problem::internal)?;
-    let body = if many { many_json(&leaves, &snapshot) } else { one_json(first, &snapshot) };
+    let body = if many {
+        many_json(leaves, snapshot)
+    } else {
+        one_json(first, snapshot, &inclusion(app, first, snapshot).await?)
+    };
     let mut response = (status, body.ok_or_else(Problem::internal)?).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -124,12 +146,21 @@ fn answer(app: &App, done: Done) -> Result<Response, Problem> {
     Ok(response)
 }
 
+/// The proof of an entry under the snapshot's head: of a new entry from memory, of an old one from
+/// the tiles.
+async fn inclusion(app: &App, leaf: &Leaf, snapshot: &Snapshot) -> Result<Vec<Hash>, Problem> {
+    let plan = ProofPlan::inclusion(leaf.id() - 1, snapshot.size());
+    if let Some(hashes) = plan.ok().and_then(|plan| plan.read(snapshot)) {
+        return Ok(hashes);
+    }
+    let proof = read::inclusion_proof(&app.store, snapshot, leaf.id(), snapshot.size()).await?;
+    Ok(proof.hashes)
+}
+
 /// The answer to one event. Written by hand: the head's text is shared by the whole batch.
-fn one_json(leaf: &Leaf, snapshot: &Snapshot) -> Option<String> {
+fn one_json(leaf: &Leaf, snapshot: &Snapshot, proof: &[Hash]) -> Option<String> {
     let index = leaf.id() - 1;
     let size = snapshot.size();
-    // Of a replayed entry the tile may be complete long ago; the proof is then left to its route.
-    let proof = ProofPlan::inclusion(index, size).ok()?.read(snapshot);
     let mut out = String::with_capacity(2_048);
     let (id, hash) = (leaf.id(), leaf.entry_hash());
     let (event_type, timestamp) = (leaf.event_type(), leaf.timestamp());
@@ -145,10 +176,7 @@ fn one_json(leaf: &Leaf, snapshot: &Snapshot) -> Option<String> {
     }
     write!(out, ",\"receipt\":{{\"leaf_index\":{index},\"tree_size\":{size},\"inclusion_proof\":")
         .ok()?;
-    match proof {
-        Some(hashes) => write_hashes(&mut out, &hashes),
-        None => out.push_str("null"),
-    }
+    write_hashes(&mut out, proof);
     out.push_str(",\"tree_head\":");
     out.push_str(&snapshot.head_text);
     out.push_str("}}");
@@ -190,18 +218,29 @@ impl From<SubmitError> for Problem {
         let text = error.to_string();
         match error {
             SubmitError::Parse(error) => parse_problem(&error),
-            SubmitError::Reserved(_) => Self::new(Code::EventTypeReserved, text),
-            SubmitError::Registration { error, .. } => keys::registration_problem(&error),
-            SubmitError::NotYet(_) => Self::new(Code::ValidationFailed, text)
-                .error("#/event_type", "use key_registration or x-<namespace>:<name>"),
-            SubmitError::TokenNeeded => Self::new(
-                Code::Unauthorized,
-                "events of your own types need the operator token here (APPEND_POLICY)",
-            ),
+            SubmitError::Event { index, error } => event_problem(index, &error),
+            SubmitError::NotShown => Self::log_unreachable(),
             SubmitError::StillRunning => Self::new(Code::IdempotencyInProgress, text),
             SubmitError::OtherBody => Self::new(Code::IdempotencyConflict, text),
             SubmitError::Store(error) => error.into(),
             SubmitError::Append(error) => error.into(),
+        }
+    }
+}
+
+fn event_problem(index: Option<usize>, error: &EventError) -> Problem {
+    let (place, pointer) = place_of(index);
+    let text = format!("{place}{error}");
+    let at_type = format!("{pointer}/event_type");
+    match error {
+        EventError::Reserved(_) => Problem::new(Code::EventTypeReserved, text)
+            .error(at_type, "use key_registration or x-<namespace>:<name>"),
+        EventError::NotYet(_) => Problem::new(Code::ValidationFailed, text)
+            .error(at_type, "use key_registration or x-<namespace>:<name>"),
+        EventError::Registration(error) => keys::registration_problem(error, index),
+        EventError::TokenNeeded => Problem::new(Code::Unauthorized, text),
+        EventError::TooLarge => {
+            Problem::new(Code::EntryTooLarge, text).error(format!("{pointer}/payload"), "too large")
         }
     }
 }
@@ -217,7 +256,13 @@ fn parse_problem(error: &ParseError) -> Problem {
             Code::ValidationFailed
         }
     };
-    Problem::new(code, error.to_string())
+    let pointer = match error {
+        ParseError::Json { place, .. } => place.pointer(),
+        ParseError::Shape { place, shape } => format!("{}{}", place.pointer(), shape.pointer()),
+        ParseError::Empty | ParseError::TooMany => "#".to_owned(),
+    };
+    let text = error.to_string();
+    Problem::new(code, text.clone()).error(pointer, text)
 }
 
 impl From<Refused> for Problem {

@@ -4,11 +4,14 @@ mod append;
 mod http;
 mod parse;
 
-use diogenes_common::batch::{BrokenRule, EntryFault};
+use std::sync::Arc;
+use std::time::Duration;
+
 use diogenes_common::clock::Timestamp;
 use diogenes_common::event::{KeyRegistration, Payload as _};
-use diogenes_common::leaf::{Leaf, LeafError, MAX_LEAF_BYTES};
+use diogenes_common::leaf::{Leaf, MAX_LEAF_BYTES};
 use diogenes_common::merkle::Hash;
+use diogenes_common::read::Snapshot;
 use diogenes_common::store::StoreError;
 
 use append::{Append, Idempotency, Prepared, Refused};
@@ -31,43 +34,89 @@ enum Sender {
 struct Request {
     submission: Submission,
     sender: Sender,
-    /// The key that repeats carry, with whose it is and the hash of the body.
-    idempotency: Option<(String, String, Hash)>,
+    idempotency: Option<Idempotency>,
 }
 
-/// What became of a request.
-enum Done {
-    /// Entries that this request appended.
-    Appended { appended: Appended, many: bool },
-    /// Entries that an earlier request with the same key and body appended.
-    Replayed { leaves: Vec<Leaf>, many: bool },
+/// What is known of a request that carries an idempotency key.
+enum Recalled {
+    /// The entries that it appended when it first came, and a log that shows them.
+    Before { leaves: Vec<Leaf>, snapshot: Arc<Snapshot> },
+    /// It is the first; while the claim lives, no other is.
+    First(Idempotency),
 }
+
+/// How long a repeat waits until the head covers what the first request stored: after a commit whose
+/// answer was lost, the log is looked up before it is shown.
+const SHOWN_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why events were not appended.
 #[derive(Debug, thiserror::Error)]
 enum SubmitError {
     #[error(transparent)]
     Parse(#[from] ParseError),
-    #[error("events of the type {0} can't be posted")]
-    Reserved(String),
-    #[error("{place}{error}")]
-    Registration { place: String, error: BadRegistration },
-    #[error("{0} is an event type of the log that this version does not take")]
-    NotYet(String),
-    #[error("sending events needs the operator token")]
-    TokenNeeded,
+    #[error("{error}")]
+    Event { index: Option<usize>, error: EventError },
     #[error("the request with this Idempotency-Key is still running")]
     StillRunning,
     #[error("this Idempotency-Key was used for another body")]
     OtherBody,
+    #[error("what the first request stored is not shown yet")]
+    NotShown,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Append(#[from] AppendError<Refused>),
 }
 
-/// Appends what was submitted, or finds that it was appended before.
-async fn submit(app: &App, request: Request) -> Result<Done, SubmitError> {
+/// Why one event can't be appended.
+#[derive(Debug, thiserror::Error)]
+enum EventError {
+    #[error("events of the type {0} can't be posted")]
+    Reserved(String),
+    #[error("{0}")]
+    Registration(BadRegistration),
+    #[error("{0} is an event type of the log that this version does not take")]
+    NotYet(String),
+    #[error("events of your own types need the operator token here (APPEND_POLICY)")]
+    TokenNeeded,
+    #[error("an entry has at most 65,535 bytes; send less")]
+    TooLarge,
+}
+
+/// Finds what an earlier request with this key appended, or claims the key.
+async fn recall(
+    app: &App,
+    principal: String,
+    key: String,
+    body_hash: Hash,
+) -> Result<Recalled, SubmitError> {
+    let claim = app.claim(&principal, &key).ok_or(SubmitError::StillRunning)?;
+    let name = [(principal.clone(), key.clone())];
+    let Some(known) = app.store.remembered(&name, app.clock.now()).await?.pop() else {
+        return Ok(Recalled::First(Idempotency { principal, key, body_hash, claim }));
+    };
+    if known.body_hash != body_hash {
+        return Err(SubmitError::OtherBody);
+    }
+    let after = known.first_id - 1;
+    let upto = after + known.count;
+    let snapshot = covering(app, upto).await.ok_or(SubmitError::NotShown)?;
+    let leaves = app.store.entries(after, upto, u64::MAX).await?;
+    Ok(Recalled::Before { leaves, snapshot })
+}
+
+/// The log as soon as its head covers an entry.
+async fn covering(app: &App, id: u64) -> Option<Arc<Snapshot>> {
+    let mut news = app.published.subscribe();
+    let covers = |shown: &Option<Arc<Snapshot>>| {
+        shown.as_ref().is_some_and(|snapshot| snapshot.size().get() >= id)
+    };
+    let shown = tokio::time::timeout(SHOWN_WITHIN, news.wait_for(covers)).await.ok()?.ok()?;
+    shown.clone()
+}
+
+/// Appends what was submitted.
+async fn submit(app: &App, request: Request) -> Result<Appended, SubmitError> {
     let Request { submission, sender, idempotency } = request;
     let (events, many) = match submission {
         Submission::One(event) => (vec![event], false),
@@ -82,35 +131,12 @@ async fn submit(app: &App, request: Request) -> Result<Done, SubmitError> {
         .into_iter()
         .enumerate()
         .map(|(index, event)| {
-            let place = if many { format!("event {index}: ") } else { String::new() };
-            prepare(app, event, now, may_post_generic, place)
+            prepare(app, event, now, may_post_generic)
+                .map_err(|error| SubmitError::Event { index: many.then_some(index), error })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let Some((principal, key, body_hash)) = idempotency else {
-        return append(app, prepared, None, many).await;
-    };
-    let _claim = app.claim(&principal, &key).ok_or(SubmitError::StillRunning)?;
-    let name = [(principal.clone(), key.clone())];
-    if let Some(known) = app.store.remembered(&name, now).await?.pop() {
-        if known.body_hash != body_hash {
-            return Err(SubmitError::OtherBody);
-        }
-        let after = known.first_id - 1;
-        let leaves = app.store.entries(after, after + known.count, u64::MAX).await?;
-        return Ok(Done::Replayed { leaves, many });
-    }
-    let idempotency = Idempotency { principal, key, body_hash };
-    append(app, prepared, Some(idempotency), many).await
-}
-
-async fn append(
-    app: &App,
-    prepared: Vec<Prepared>,
-    idempotency: Option<Idempotency>,
-    many: bool,
-) -> Result<Done, SubmitError> {
     match app.sequencer.submit(Append::new(prepared, idempotency)).await? {
-        Outcome::Appended(appended) => Ok(Done::Appended { appended, many }),
+        Outcome::Appended(appended) => Ok(appended),
         Outcome::Found { .. } => Err(AppendError::Internal.into()),
     }
 }
@@ -120,19 +146,17 @@ fn prepare(
     event: Submitted,
     now: Timestamp,
     may_post_generic: bool,
-    place: String,
-) -> Result<Prepared, SubmitError> {
+) -> Result<Prepared, EventError> {
     let event_type = event.event_type.as_str();
     if event.event_type.is_namespaced() {
         if matches!(event.event_type.namespace(), Some("x-diogenes" | "x-tlog" | "x-oversight")) {
-            return Err(SubmitError::Reserved(event_type.to_owned()));
+            return Err(EventError::Reserved(event_type.to_owned()));
         }
         if !may_post_generic {
-            return Err(SubmitError::TokenNeeded);
+            return Err(EventError::TokenNeeded);
         }
         if event.payload.len() > MAX_LEAF_BYTES {
-            let rule = BrokenRule::Leaf(LeafError::TooLarge { length: event.payload.len() });
-            return Err(AppendError::Entry(EntryFault { id: 0, rule }).into());
+            return Err(EventError::TooLarge);
         }
         return Ok(Prepared::Generic(event));
     }
@@ -140,7 +164,7 @@ fn prepare(
         KeyRegistration::EVENT_TYPE => {
             let registration = RegistrationRequest::read(&event.payload)
                 .and_then(|request| request.check(&app.origin, now))
-                .map_err(|error| SubmitError::Registration { place, error })?;
+                .map_err(EventError::Registration)?;
             Ok(Prepared::Registration(Box::new(registration)))
         }
         "log_genesis"
@@ -149,7 +173,7 @@ fn prepare(
         | "anchor"
         | "operator_endorsement"
         | "operator_endorsement_revocation"
-        | "operator_profile" => Err(SubmitError::Reserved(event_type.to_owned())),
-        other => Err(SubmitError::NotYet(other.to_owned())),
+        | "operator_profile" => Err(EventError::Reserved(event_type.to_owned())),
+        other => Err(EventError::NotYet(other.to_owned())),
     }
 }

@@ -71,12 +71,38 @@ pub(super) enum Shape {
     UnknownMember(String),
 }
 
+impl Shape {
+    /// Where in the event it is wrong, to be put after the event's own pointer.
+    pub(super) fn pointer(&self) -> String {
+        match self {
+            Self::NotAnObject => String::new(),
+            Self::Missing(member) => format!("/{member}"),
+            Self::TypeIsNoText | Self::UnknownType => "/event_type".to_owned(),
+            Self::PayloadIsNoObject => "/payload".to_owned(),
+            Self::UnknownMember(member) => {
+                format!("/{}", member.replace('~', "~0").replace('/', "~1"))
+            }
+        }
+    }
+}
+
 /// Which of many events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Body,
     Item(usize),
     Line(usize),
+}
+
+impl Place {
+    /// The event's JSON pointer; the lines of NDJSON count as the items of an array.
+    pub(super) fn pointer(self) -> String {
+        match self {
+            Self::Body => "#".to_owned(),
+            Self::Item(index) => format!("#/{index}"),
+            Self::Line(number) => format!("#/{}", number - 1),
+        }
+    }
 }
 
 impl std::fmt::Display for Place {

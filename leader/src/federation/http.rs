@@ -17,7 +17,8 @@ use utoipa_axum::routes;
 
 use super::lists::{FollowerList, WitnessList, followers, witnesses};
 use super::{ProfileError, ReportError, report, set_profile};
-use crate::app::App;
+use crate::app::{App, SIGNING_PAUSED};
+use crate::auth::Operator;
 
 /// The most that a report or a profile needs.
 const MAX_BODY: usize = 64 * 1024;
@@ -113,8 +114,7 @@ async fn put_profile(
         (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-async fn get_followers(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    app.token.require(&headers)?;
+async fn get_followers(State(app): State<App>, _: Operator) -> Result<Response, Problem> {
     let followers = followers(&app, &*app.snapshot()?).await?;
     Ok(([(CACHE_CONTROL, Caching::Private.value())], Json(FollowerList { followers }))
         .into_response())
@@ -131,8 +131,7 @@ async fn get_followers(State(app): State<App>, headers: HeaderMap) -> Result<Res
         (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-async fn get_witnesses(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    app.token.require(&headers)?;
+async fn get_witnesses(State(app): State<App>, _: Operator) -> Result<Response, Problem> {
     let witnesses = witnesses(&app, &*app.snapshot()?).await?;
     Ok(([(CACHE_CONTROL, Caching::Private.value())], Json(WitnessList { witnesses }))
         .into_response())
@@ -161,7 +160,9 @@ impl From<ReportError> for Problem {
             ReportError::Head(_) => {
                 Self::new(Code::InvalidSignature, text.clone()).error("#/head", text)
             }
-            ReportError::SelfRolledBack => Self::new(Code::SigningPaused, text),
+            ReportError::SelfRolledBack => {
+                Self::new(Code::SigningPaused, text).retry_after(SIGNING_PAUSED)
+            }
             ReportError::FromFuture => {
                 Self::new(Code::StatementFromFuture, text.clone()).error("#/timestamp", text)
             }

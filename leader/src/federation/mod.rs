@@ -1,5 +1,4 @@
-//! The followers of this log: their reports, their profiles, and how all nodes stand (federation.md
-//! sections 2 and 4).
+//! The followers of this log: their reports, their profiles, and how all nodes stand.
 
 mod http;
 mod lists;

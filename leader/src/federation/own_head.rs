@@ -1,7 +1,7 @@
 //! Heads signed by our own key that others show us: each must lie on the history that we hold.
 //!
 //! Only such a head can stop this leader from signing; what peers say under their own keys can't
-//! (federation.md section 4).
+//! (docs/reliability.md, "When somebody lies").
 
 use diogenes_common::evidence::{Observation, Observed};
 use diogenes_common::head::SignedHead;

@@ -74,7 +74,7 @@ async fn post_register(
     let request: RegistrationRequest = body::from_value(payload.into())?;
     let registration = request
         .check(&app.origin, app.clock.now())
-        .map_err(|error| registration_problem(&error))?;
+        .map_err(|error| registration_problem(&error, None))?;
     let event = registration.event();
     let (fingerprint, pseudonym) = (event.fingerprint, event.pseudonym.to_string());
     let algorithm = event.key_algorithm.as_str();

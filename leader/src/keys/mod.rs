@@ -10,7 +10,7 @@ pub(crate) use register::{
     BadRegistration, CheckedRegistration, KeyAlreadyRegistered, RegistrationRequest,
 };
 
-use crate::app::App;
+use crate::app::{App, place_of};
 use crate::sequencer::{AppendError, Appended, Outcome};
 use register::Register;
 
@@ -26,25 +26,28 @@ async fn register(
 }
 
 /// What a client is told about a registration that can't be taken.
-pub(crate) fn registration_problem(error: &BadRegistration) -> Problem {
-    let text = error.to_string();
+pub(crate) fn registration_problem(error: &BadRegistration, index: Option<usize>) -> Problem {
+    let (place, pointer) = place_of(index);
+    let text = format!("{place}{error}");
     match error {
-        BadRegistration::Shape(_) => Problem::new(Code::ValidationFailed, text),
-        BadRegistration::UnknownMember(_) => Problem::new(Code::UnknownField, text),
+        BadRegistration::Shape(_) => Problem::new(Code::ValidationFailed, text.clone())
+            .error(format!("{pointer}/payload"), text),
+        BadRegistration::UnknownMember(_) => {
+            Problem::new(Code::UnknownField, text.clone()).error(format!("{pointer}/payload"), text)
+        }
         BadRegistration::Member { member, detail } => {
             let code = match *member {
                 "public_key" => Code::InvalidPublicKey,
                 _ => Code::ValidationFailed,
             };
-            Problem::new(code, format!("{member}: {detail}"))
-                .error(format!("#/payload/{member}"), detail.clone())
+            Problem::new(code, format!("{place}{member}: {detail}"))
+                .error(format!("{pointer}/payload/{member}"), detail.clone())
         }
         BadRegistration::PrivateKey => Problem::new(Code::PrivateKeyInRequest, text),
         BadRegistration::Algorithm => Problem::new(Code::ValidationFailed, text.clone())
-            .error("#/payload/key_algorithm", text),
-        BadRegistration::Proof => {
-            Problem::new(Code::InvalidSignature, text.clone()).error("#/payload/proof", text)
-        }
+            .error(format!("{pointer}/payload/key_algorithm"), text),
+        BadRegistration::Proof => Problem::new(Code::InvalidSignature, text.clone())
+            .error(format!("{pointer}/payload/proof"), text),
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     incidents, revoke, waiting,
 };
 use crate::app::App;
+use crate::auth::Operator;
 
 /// The routes of this feature.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -56,6 +57,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 )]
 async fn post_federation(
     State(app): State<App>,
+    _: Operator,
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, Problem> {
@@ -78,6 +80,7 @@ async fn post_federation(
 )]
 async fn post_witnesses(
     State(app): State<App>,
+    _: Operator,
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, Problem> {
@@ -99,6 +102,7 @@ async fn post_witnesses(
 )]
 async fn post_endorsements(
     State(app): State<App>,
+    _: Operator,
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, Problem> {
@@ -119,10 +123,10 @@ async fn post_endorsements(
 )]
 async fn delete_federation(
     State(app): State<App>,
-    headers: HeaderMap,
+    _: Operator,
     Path(named): Path<AnyFingerprint>,
 ) -> Result<Response, Problem> {
-    delete(&app, &headers, named, &[Category::FederationOperator]).await
+    delete(&app, named, &[Category::FederationOperator]).await
 }
 
 /// Ends the authorisation of a witness, or gives up what was reserved for it.
@@ -140,10 +144,10 @@ async fn delete_federation(
 )]
 async fn delete_witnesses(
     State(app): State<App>,
-    headers: HeaderMap,
+    _: Operator,
     Path(named): Path<AnyFingerprint>,
 ) -> Result<Response, Problem> {
-    delete(&app, &headers, named, &[Category::Witness]).await
+    delete(&app, named, &[Category::Witness]).await
 }
 
 /// Ends the operator's endorsements of a person or institution.
@@ -160,11 +164,11 @@ async fn delete_witnesses(
 )]
 async fn delete_endorsements(
     State(app): State<App>,
-    headers: HeaderMap,
+    _: Operator,
     Path(named): Path<AnyFingerprint>,
 ) -> Result<Response, Problem> {
     let categories = &[Category::HumanAttestation, Category::InstitutionalEndorsement];
-    delete(&app, &headers, named, categories).await
+    delete(&app, named, categories).await
 }
 
 /// Sets the profile of an authorised follower or witness.
@@ -181,10 +185,10 @@ async fn delete_endorsements(
 )]
 async fn put_profile(
     State(app): State<App>,
+    _: Operator,
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, Problem> {
-    app.token.require(&headers)?;
     body::require_type(&headers, &["application/json"])?;
     let ProfileBody { fingerprint, kind, display_name, server } = strict(&body)?;
     let leaf = describe(&app, fingerprint, kind, display_name, server).await?;
@@ -199,8 +203,7 @@ async fn put_profile(
     security(("operator" = [])),
     responses((status = 200, body = PendingList)),
 )]
-async fn get_pending(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    app.token.require(&headers)?;
+async fn get_pending(State(app): State<App>, _: Operator) -> Result<Response, Problem> {
     let (pending, reserved) = waiting(&app).await?;
     Ok(private(Json(PendingList {
         pending: pending.into_iter().map(Into::into).collect(),
@@ -227,10 +230,9 @@ struct IncidentQuery {
 )]
 async fn get_incidents(
     State(app): State<App>,
-    headers: HeaderMap,
+    _: Operator,
     Query(query): Query<IncidentQuery>,
 ) -> Result<Response, Problem> {
-    app.token.require(&headers)?;
     let found = incidents(&app, !query.all).await?;
     let incidents: Vec<IncidentItem> = found.into_iter().map(Into::into).collect();
     Ok(private(Json(IncidentList { incidents })))
@@ -250,10 +252,9 @@ async fn get_incidents(
 )]
 async fn post_ack(
     State(app): State<App>,
-    headers: HeaderMap,
+    _: Operator,
     Path(id): Path<i64>,
 ) -> Result<Response, Problem> {
-    app.token.require(&headers)?;
     acknowledge(&app, id).await?;
     Ok(private(Json(serde_json::json!({ "id": id }))))
 }
@@ -266,7 +267,6 @@ async fn post(
     bytes: &[u8],
     role: Option<Category>,
 ) -> Result<Response, Problem> {
-    app.token.require(headers)?;
     body::require_type(headers, &["application/json"])?;
     let body: EndorseBody = strict(bytes)?;
     let category = category(role, body.category.as_deref())?;
@@ -282,11 +282,9 @@ async fn post(
 
 async fn delete(
     app: &App,
-    headers: &HeaderMap,
     named: AnyFingerprint,
     categories: &'static [Category],
 ) -> Result<Response, Problem> {
-    app.token.require(headers)?;
     match revoke(app, named, categories).await? {
         Revoked::Logged(leaf) => entry_answer(StatusCode::CREATED, &leaf),
         Revoked::Released(named) => Ok(private(Json(serde_json::json!({ "released": named })))),

@@ -1,5 +1,5 @@
 //! What the operator decides: who mirrors the log, who witnesses it, whom it endorses, and what is
-//! shown of them (federation.md section 3, "Authorisation").
+//! shown of them (docs/operating/leader.md, "Followers and witnesses").
 
 mod http;
 mod resolve;

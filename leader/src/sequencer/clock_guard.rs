@@ -1,4 +1,4 @@
-//! When the leader's own clock may be stamped into the log (federation.md section 4).
+//! When the leader's own clock may be stamped into the log.
 
 use diogenes_common::clock::{Clock, Timestamp};
 
@@ -16,6 +16,7 @@ pub(crate) struct ClockGuard {
     steady_ms: i64,
     last_head: Option<Timestamp>,
     accepted: bool,
+    stamped: bool,
 }
 
 /// Why the clock is not believed.
@@ -35,32 +36,49 @@ pub(crate) enum ClockStep {
 impl ClockGuard {
     /// Notes the clocks at the start; `accepted` is the operator's `--accept-clock`.
     pub(crate) fn start(clock: &dyn Clock, last_head: Option<Timestamp>, accepted: bool) -> Self {
-        Self { wall: clock.now(), steady_ms: clock.steady_millis(), last_head, accepted }
+        Self {
+            wall: clock.now(),
+            steady_ms: clock.steady_millis(),
+            last_head,
+            accepted,
+            stamped: false,
+        }
     }
 
     /// The time to stamp, judged anew at every batch, so that a corrected clock heals by itself.
     pub(crate) fn stamp(
-        &self,
+        &mut self,
         clock: &dyn Clock,
         newest: Timestamp,
     ) -> Result<Timestamp, ClockStep> {
         let wall = clock.now();
         if !self.accepted {
+            // A clock that was wrong when the leader started is measured from when it is right.
+            if !self.stamped && self.far_off(self.wall, newest).is_some() {
+                (self.wall, self.steady_ms) = (wall, clock.steady_millis());
+            }
             let elapsed = clock.steady_millis() - self.steady_ms;
             let parted = wall.millis_since(self.wall) - elapsed;
             if parted.abs() > MAX_PARTED_MS {
                 return Err(ClockStep::Parted { by_ms: parted });
             }
-            let behind = newest.millis_since(wall);
-            if behind > MAX_BEHIND_MS {
-                return Err(ClockStep::Behind { by_ms: behind });
-            }
-            let ahead = self.last_head.map_or(0, |head| self.wall.millis_since(head));
-            if ahead > MAX_AHEAD_AT_START_MS {
-                return Err(ClockStep::FarAhead { by_ms: ahead });
+            if let Some(step) = self.far_off(wall, newest) {
+                return Err(step);
             }
         }
+        self.stamped = true;
         Ok(wall.max(newest))
+    }
+
+    /// How a wall clock is too far from the last head; far above it counts until a head is made.
+    fn far_off(&self, wall: Timestamp, newest: Timestamp) -> Option<ClockStep> {
+        let behind = newest.millis_since(wall);
+        if behind > MAX_BEHIND_MS {
+            return Some(ClockStep::Behind { by_ms: behind });
+        }
+        let ahead = self.last_head.map_or(0, |head| wall.millis_since(head));
+        (!self.stamped && ahead > MAX_AHEAD_AT_START_MS)
+            .then_some(ClockStep::FarAhead { by_ms: ahead })
     }
 }
 
@@ -101,7 +119,7 @@ mod tests {
     #[test]
     fn a_steady_clock_is_stamped_and_never_goes_below_the_last_head() {
         let clock = Fake::at(T);
-        let guard = ClockGuard::start(&clock, Some(ms(T - 5)), false);
+        let mut guard = ClockGuard::start(&clock, Some(ms(T - 5)), false);
 
         clock.set(T + 1_000, 1_000);
 
@@ -112,7 +130,7 @@ mod tests {
     #[test]
     fn a_step_is_refused_until_the_clock_is_set_back() {
         let clock = Fake::at(T);
-        let guard = ClockGuard::start(&clock, None, false);
+        let mut guard = ClockGuard::start(&clock, None, false);
 
         clock.set(T + 61_001, 1_000);
         assert_eq!(guard.stamp(&clock, ms(T)), Err(ClockStep::Parted { by_ms: 60_001 }));
@@ -124,16 +142,33 @@ mod tests {
     #[test]
     fn a_clock_below_the_last_head_or_far_above_it_is_refused_unless_accepted() {
         let clock = Fake::at(T);
-        let behind = ClockGuard::start(&clock, Some(ms(T + 120_001)), false);
+        let mut behind = ClockGuard::start(&clock, Some(ms(T + 120_001)), false);
         assert_eq!(
             behind.stamp(&clock, ms(T + 120_001)),
             Err(ClockStep::Behind { by_ms: 120_001 })
         );
 
-        let ahead = ClockGuard::start(&clock, Some(ms(T - MAX_AHEAD_AT_START_MS - 1)), false);
+        let mut ahead = ClockGuard::start(&clock, Some(ms(T - MAX_AHEAD_AT_START_MS - 1)), false);
         assert!(matches!(ahead.stamp(&clock, ms(1)), Err(ClockStep::FarAhead { .. })));
 
-        let accepted = ClockGuard::start(&clock, Some(ms(T + 120_001)), true);
+        let mut accepted = ClockGuard::start(&clock, Some(ms(T + 120_001)), true);
         assert_eq!(accepted.stamp(&clock, ms(T + 120_001)), Ok(ms(T + 120_001)));
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_at_the_start_is_believed_once_it_is_right() {
+        let clock = Fake::at(T - 3_600_000);
+        let mut behind = ClockGuard::start(&clock, Some(ms(T)), false);
+        assert!(matches!(behind.stamp(&clock, ms(T)), Err(ClockStep::Behind { .. })));
+        clock.set(T + 5_000, 5_000);
+        assert_eq!(behind.stamp(&clock, ms(T)), Ok(ms(T + 5_000)));
+        clock.set(T + 105_000, 6_000);
+        assert!(matches!(behind.stamp(&clock, ms(T)), Err(ClockStep::Parted { .. })));
+
+        let clock = Fake::at(T + 2 * MAX_AHEAD_AT_START_MS);
+        let mut ahead = ClockGuard::start(&clock, Some(ms(T)), false);
+        assert!(matches!(ahead.stamp(&clock, ms(T)), Err(ClockStep::FarAhead { .. })));
+        clock.set(T + 5_000, 5_000);
+        assert_eq!(ahead.stamp(&clock, ms(T)), Ok(ms(T + 5_000)));
     }
 }

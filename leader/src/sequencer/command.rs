@@ -198,7 +198,9 @@ impl<C: Command> Job for Pending<C> {
     }
 
     fn finish(self: Box<Self>, result: Result<Outcome, Failed>) {
-        let refusal = self.refusal;
+        let Self { command, refusal, answer: caller } = *self;
+        // What it holds is free before the caller can ask for it again.
+        drop(command);
         let answer = result.map_err(|failed| match (failed, refusal) {
             (Failed::Refused, Some(refusal)) => AppendError::Refused(refusal),
             (Failed::Entry(fault), _) => AppendError::Entry(fault),
@@ -208,6 +210,6 @@ impl<C: Command> Job for Pending<C> {
             (Failed::Internal | Failed::Refused, _) => AppendError::Internal,
         });
         // A caller that hung up needs no answer; its entries are in the log all the same.
-        let _ = self.answer.send(answer);
+        let _ = caller.send(answer);
     }
 }

@@ -115,8 +115,10 @@ impl GuardKeeper {
                 Written::Failed(_) => false,
             };
             let state = self.written.wait_for(|written| !trails(written)).await;
-            if let Ok(Written::Failed(error)) = state.as_deref() {
-                return Err(error.clone());
+            match state.as_deref() {
+                Ok(Written::Upto(..)) => {}
+                Ok(Written::Failed(error)) => return Err(error.clone()),
+                Err(_) => return Err("nothing writes it any more".to_owned()),
             }
         }
         self.wanted.send_replace(Some(guard));

@@ -1,7 +1,7 @@
 //! The one writer: orders commands, commits batches, signs what is durable, answers.
 //!
-//! While one batch commits, the next collects; there is no timer. See DESIGN, "parse -> decide ->
-//! persist -> publish": a signature only ever exists for what is durable.
+//! While one batch commits, the next collects; there is no timer. Parse, decide, persist, publish, in
+//! this order: a signature only ever exists for what is durable.
 
 mod batch;
 #[cfg(feature = "ceiling")]
@@ -45,6 +45,9 @@ pub(crate) const QUEUE: usize = 8_192;
 
 /// How long a database that was silent is asked what it holds; callers are answered within 5 s.
 const RESTART_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How soon the outcome of a commit is looked up again, so that what it stored is shown soon.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 
 /// So many waiting entries are worth deciding while the batch before them is committed.
 const AHEAD_ENTRIES: usize = 512;
@@ -198,6 +201,10 @@ impl Sequencer {
                         self.round(Vec::new()).await?;
                         continue;
                     }
+                    () = tokio::time::sleep(LOOK_UP_EVERY), if self.uncertain => {
+                        self.round(Vec::new()).await?;
+                        continue;
+                    }
                     () = stop.cancelled(), if !self.jobs.is_closed() => {
                         self.jobs.close();
                         continue;
@@ -318,7 +325,7 @@ impl Sequencer {
         };
         let last_event_id = changes.last_event_id;
         let (result, ahead) =
-            self.commit_and_look_ahead(&store, &commit, &chain, last_event_id).await;
+            self.commit_and_look_ahead(&store, &commit, &chain, now, last_event_id).await;
         if let Err(error) = result {
             let jobs = settled.into_iter().map(|(job, _)| job);
             let ahead = ahead.into_iter().flat_map(|(_, next)| next.settled);
@@ -355,6 +362,7 @@ impl Sequencer {
         store: &Store,
         commit: &Commit<'_>,
         chain: &Chain,
+        stamped: Timestamp,
         last_event_id: u64,
     ) -> (Result<(), CommitError>, Option<Decided>) {
         let mut commit = std::pin::pin!(store.commit(commit));
@@ -367,7 +375,7 @@ impl Sequencer {
                 result = &mut commit => break result,
                 _ = looks.tick(), if deciding.is_none() => {
                     self.collect();
-                    if let Some((now, jobs)) = self.ready_ahead(chain) {
+                    if let Some((now, jobs)) = self.ready_ahead(stamped) {
                         let (setting, chain) = (self.setting(now), chain.clone());
                         let overlay = Overlay::new(last_event_id);
                         let decide = move || (now, setting.decide(chain, overlay, jobs));
@@ -384,17 +392,15 @@ impl Sequencer {
         (result, ahead)
     }
 
-    /// The waiting jobs, if they are many and may be decided before the batch under way is
-    /// committed.
-    fn ready_ahead(&mut self, chain: &Chain) -> Option<(Timestamp, Vec<Box<dyn Job>>)> {
+    /// The waiting jobs, if they are many and may be decided before the batch under way, which was
+    /// stamped like that, is committed.
+    fn ready_ahead(&mut self, stamped: Timestamp) -> Option<(Timestamp, Vec<Box<dyn Job>>)> {
         let waiting: usize = self.queue.iter().map(|job| job.entries()).sum();
         let generic = self.queue.iter().all(|job| job.is_generic());
         if waiting < AHEAD_ENTRIES || !generic {
             return None;
         }
-        let newest = chain.last_timestamp().unwrap_or(self.committed.timestamp);
-        let newest = newest.max(self.committed.timestamp).max(self.parts.floor);
-        let now = self.parts.clock_guard.stamp(&*self.parts.clock, newest).ok()?;
+        let now = self.parts.clock_guard.stamp(&*self.parts.clock, stamped).ok()?;
         Some((now, batch::take(&mut self.queue)))
     }
 
@@ -452,6 +458,11 @@ impl Sequencer {
                 format!("the database can't be written: {reason}"),
                 "check the disk that holds the database, then start again",
             )),
+            // Nothing was written, and the log is where it was.
+            CommitError::Conflict(reason) => {
+                tracing::error!(%reason, "a batch contradicts what this node noted; it was refused");
+                Ok(false)
+            }
             other => {
                 tracing::warn!(error = %other, "a commit's outcome is unknown; it is looked up before the next");
                 self.uncertain = true;
@@ -490,6 +501,8 @@ impl Sequencer {
         if !held {
             return Err(CommitError::NotLeader);
         }
+        // What was published may be newer than what the database kept: a heartbeat without entries.
+        self.parts.floor = self.parts.floor.max(self.committed.timestamp);
         self.chain = opened.chain;
         self.committed = opened.head;
         self.writer = opened.writer;

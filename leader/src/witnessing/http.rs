@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::record::RecordRefusal;
 use super::{Arrived, Submitted, WitnessError, submit};
-use crate::app::App;
+use crate::app::{App, SIGNING_PAUSED};
 
 /// The most that a proof needs.
 const MAX_BODY: usize = 64 * 1024;
@@ -100,7 +100,9 @@ impl From<WitnessError> for Problem {
             WitnessError::Disagrees { size } => {
                 Self::new(Code::ProofDisagrees, text).member("tree_size", size.get())
             }
-            WitnessError::SelfRolledBack => Self::new(Code::SigningPaused, text),
+            WitnessError::SelfRolledBack => {
+                Self::new(Code::SigningPaused, text).retry_after(SIGNING_PAUSED)
+            }
             WitnessError::Stale { newest } => {
                 Self::new(Code::WitnessStale, text).member("newest_tree_size", newest.get())
             }

@@ -1,5 +1,4 @@
-//! Witness proofs: checked cheapest first, recorded by the rules of rounds (federation.md
-//! section 3).
+//! Witness proofs: checked cheapest first, recorded by the rules of rounds.
 
 mod http;
 mod record;
@@ -405,7 +404,7 @@ async fn is_authorized(app: &App, witness: Fingerprint) -> Result<bool, StoreErr
 }
 
 /// The network of a client: an IPv4 address, or the /64 of an IPv6 one.
-fn network(client: IpAddr) -> String {
+pub(crate) fn network(client: IpAddr) -> String {
     match client.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),

@@ -1,4 +1,4 @@
-//! Recording a witness proof: the command and its rules (federation.md section 3).
+//! Recording a witness proof: the command and its rules (docs/protocol.md, section 9).
 
 use diogenes_common::event::subject_key::SubjectKey;
 use diogenes_common::event::text::Name;

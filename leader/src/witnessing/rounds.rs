@@ -1,5 +1,5 @@
 //! Rounds: one head that all witnesses are asked to sign, so that proofs, which are entries
-//! themselves, don't chase each other (federation.md section 3, "Rounds").
+//! themselves, don't chase each other.
 
 use std::sync::Arc;
 use std::time::Duration;

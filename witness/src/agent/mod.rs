@@ -212,7 +212,8 @@ impl<T: Transport> Agent<T> {
             match judge(&known, round.clone(), now) {
                 Ok(_) | Err(Refusal::Backwards) => {}
                 Err(refusal) => {
-                    return Err(self.refuse(log, lock, &round, head, refusal, now).await);
+                    let heads = head.map(|head| [head, round.signed()]);
+                    return Err(self.refuse(log, lock, &round, heads, refusal, now).await);
                 }
             }
             self.recognise(log, self.server.newest_head().await?)?
@@ -223,7 +224,10 @@ impl<T: Transport> Agent<T> {
             Ok(verdict) => Ok(verdict),
             // The round's head is that of an earlier round: the next one will be larger.
             Err(Refusal::Backwards) if occasion == Occasion::Scheduled => Ok(Verdict::Unchanged),
-            Err(refusal) => Err(self.refuse(log, lock, &seen, head, refusal, now).await),
+            Err(refusal) => {
+                let heads = head.map(|head| [head, seen.signed()]);
+                Err(self.refuse(log, lock, &seen, heads, refusal, now).await)
+            }
         }
     }
 
@@ -287,7 +291,14 @@ impl<T: Transport> Agent<T> {
                 Comparison::Contradicted(found) => {
                     let refusal = Refusal::Contradicted(found);
                     return Err(self
-                        .refuse(log, lock, here, Some(there.signed()), refusal, now)
+                        .refuse(
+                            log,
+                            lock,
+                            here,
+                            Some([here.signed(), there.signed()]),
+                            refusal,
+                            now,
+                        )
                         .await);
                 }
                 Comparison::NeedsProof { old, new } => {
@@ -366,13 +377,12 @@ impl<T: Transport> Agent<T> {
         log: &LogIdentity,
         lock: &Arc<OriginLock>,
         seen: &Seen,
-        other: Option<&SignedHead>,
+        compared: Option<[&SignedHead; 2]>,
         refusal: Refusal,
         now: Timestamp,
     ) -> RoundError {
-        let evidence = match (refusal, other) {
-            (Refusal::Contradicted(found), Some(other)) => {
-                let heads = [other, seen.signed()];
+        let evidence = match (refusal, compared) {
+            (Refusal::Contradicted(found), Some(heads)) => {
                 Some(evidence::contradiction(found, log.accused(), heads, &self.observed(now)))
             }
             _ => None,

@@ -121,8 +121,8 @@ impl<T: Transport> Consumer<'_, T> {
             }
         };
         let mut witnesses = Vec::new();
-        for record in self.newest_proofs().await?.into_values() {
-            witnesses.push(self.examine_witness(&record, tree).await);
+        for record in self.newest_proofs(tree).await?.into_values() {
+            witnesses.push(self.examine_witness(&record, tree).await?);
         }
         witnesses.sort_by_key(|voucher| std::cmp::Reverse(voucher.tree_size));
         let age = now.millis_since(seen.timestamp());
@@ -139,13 +139,17 @@ impl<T: Transport> Consumer<'_, T> {
         })
     }
 
-    /// The newest listed proof of each witness.
-    async fn newest_proofs(&self) -> Result<BTreeMap<Fingerprint, ProofRecord>, SourceError> {
+    /// The newest listed proof of each witness that this tree holds.
+    async fn newest_proofs(
+        &self,
+        tree: TreeRoot,
+    ) -> Result<BTreeMap<Fingerprint, ProofRecord>, SourceError> {
         let mut newest: BTreeMap<Fingerprint, ProofRecord> = BTreeMap::new();
         for page in 1..=PAGES {
             let listed = self.server.proofs(None, page, PER_PAGE).await?.proofs;
             let is_last = (listed.len() as u64) < PER_PAGE;
-            for record in listed {
+            // The log may have grown since its head was asked for; what is newer can't be proved.
+            for record in listed.into_iter().filter(|listed| listed.proof_id <= tree.size.get()) {
                 newest.entry(record.witness).or_insert(record);
             }
             if is_last {
@@ -155,7 +159,12 @@ impl<T: Transport> Consumer<'_, T> {
         Ok(newest)
     }
 
-    async fn examine_witness(&self, record: &ProofRecord, tree: TreeRoot) -> Voucher {
+    /// What a witness vouches for. A server that does not answer says nothing about it.
+    async fn examine_witness(
+        &self,
+        record: &ProofRecord,
+        tree: TreeRoot,
+    ) -> Result<Voucher, SourceError> {
         let mut voucher = Voucher {
             fingerprint: record.witness,
             display_name: record.display_name.clone(),
@@ -165,14 +174,16 @@ impl<T: Transport> Consumer<'_, T> {
             authorized_by: None,
             problem: None,
         };
-        match self.examine_proof(record, tree).await {
-            Ok(()) => match self.authorization(record.witness, tree).await {
-                Ok(entry) => voucher.authorized_by = entry,
-                Err(error) => voucher.problem = Some(error.to_string()),
-            },
+        let examined = match self.examine_proof(record, tree).await {
+            Ok(()) => self.authorization(record.witness, tree).await,
+            Err(error) => Err(error),
+        };
+        match examined {
+            Ok(entry) => voucher.authorized_by = entry,
+            Err(RoundError::Source(error)) => return Err(error),
             Err(error) => voucher.problem = Some(error.to_string()),
         }
-        voucher
+        Ok(voucher)
     }
 
     /// Checks, from the logged bytes, that the witness signed what is listed, about this history.
@@ -215,7 +226,7 @@ impl<T: Transport> Consumer<'_, T> {
                 Some(Event::OperatorEndorsement(granted))
                     if granted.fingerprint == witness && granted.category == Category::Witness
             );
-            names_it && !ended.contains(&leaf.id())
+            names_it && leaf.id() <= tree.size.get() && !ended.contains(&leaf.id())
         });
         match valid {
             None => Ok(None),
@@ -242,7 +253,8 @@ impl<T: Transport> Consumer<'_, T> {
     }
 
     async fn prove(&self, old: TreeRoot, new: TreeRoot) -> Result<(), RoundError> {
-        let proof = if old.size == new.size {
+        // No server has a proof towards a smaller tree: that fails below, with its reason.
+        let proof = if old.size >= new.size {
             Vec::new()
         } else {
             self.server.consistency(old.size, new.size).await?.hashes
@@ -334,8 +346,54 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use diogenes_common::statement::WitnessClaim;
+    use diogenes_common::wire::witnesses::ProofPage;
+    use http::Method;
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::testing::History;
+    use crate::source::{Reply, Unreachable};
+    use crate::testing::{History, at};
+
+    /// A server that answers any request for a path like this.
+    struct Answers(fn(&str) -> (u16, Value));
+
+    impl Transport for Answers {
+        fn server(&self) -> &'static str {
+            "https://log.example"
+        }
+
+        async fn send(
+            &self,
+            _: Method,
+            path: &str,
+            _: Option<Vec<u8>>,
+        ) -> Result<Reply, Unreachable> {
+            let (status, answer) = (self.0)(path);
+            Ok(Reply { status, body: Bytes::from(answer.to_string()) })
+        }
+    }
+
+    fn log() -> LogIdentity {
+        LogIdentity::of_genesis(History::honest().leaf_bytes(0)).unwrap()
+    }
+
+    /// A proof for size 8, as entry `proof_id` is said to record it.
+    fn listed(proof_id: u64) -> ProofRecord {
+        let log = History::honest();
+        let (key, head) = (log.operator(), log.seen(8, at(1)).json().clone());
+        let claim = WitnessClaim {
+            new_root: log.tree(8).hash,
+            new_tree_size: log.tree(8).size,
+            old_root: log.tree(5).hash,
+            old_tree_size: log.tree(5).size,
+            origin: log.origin(),
+            timestamp: at(1),
+            witness: key.fingerprint(),
+        };
+        ProofRecord::new(proof_id, at(2), claim.into_proof(key, head, None), None, true)
+    }
 
     fn voucher(size: u64, authorized_by: Option<u64>, problem: Option<&str>) -> Voucher {
         Voucher {
@@ -390,5 +448,48 @@ mod tests {
             report.verdict(None, None).map_err(|f| f.reason()),
             Err("witness_proof_invalid")
         );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_to_answer_is_no_proof_against_a_witness() {
+        let busy = |_: &str| (429, json!({"error": {"code": "rate_limited", "message": "later"}}));
+        let (server, log) = (LogServer::new(Answers(busy)), log());
+        let consumer = Consumer { server: &server, log: &log };
+
+        let found = consumer.examine_witness(&listed(9), History::honest().tree(20)).await;
+
+        assert!(matches!(found, Err(SourceError::Refused { status: 429, .. })), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_is_not_the_listed_proof_is_a_problem_of_that_witness() {
+        let another = |_: &str| {
+            let leaf = Leaf::parse(History::honest().leaf_bytes(8)).unwrap();
+            let mut entry: Value = serde_json::from_slice(leaf.bytes()).unwrap();
+            entry["entry_hash"] = json!(leaf.entry_hash());
+            (200, entry)
+        };
+        let (server, log) = (LogServer::new(Answers(another)), log());
+        let consumer = Consumer { server: &server, log: &log };
+
+        let found = consumer.examine_witness(&listed(9), History::honest().tree(20)).await;
+
+        assert!(found.as_ref().is_ok_and(|voucher| voucher.problem.is_some()), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn a_proof_recorded_after_the_head_was_asked_for_is_left_for_the_next_check() {
+        let grown = |_: &str| {
+            let proofs = vec![listed(21), listed(9)];
+            let page = ProofPage { proofs, page: 1, per_page: 200, total: 2, total_capped: false };
+            (200, json!(page))
+        };
+        let (server, log) = (LogServer::new(Answers(grown)), log());
+        let consumer = Consumer { server: &server, log: &log };
+
+        let newest = consumer.newest_proofs(History::honest().tree(20)).await.unwrap();
+
+        let ids: Vec<u64> = newest.values().map(|record| record.proof_id).collect();
+        assert_eq!(ids, [9]);
     }
 }

@@ -135,6 +135,12 @@ pub enum StateError {
         /// The last line of the index.
         index: u64,
     },
+    /// Both files are older than what this process wrote or read before.
+    #[error("index.jsonl and state.json were put back: line {line}, read before, is gone")]
+    WentBack {
+        /// The last line that was there.
+        line: u64,
+    },
     /// `state.json` shows something else than the index at the same line.
     #[error("state.json and index.jsonl disagree at line {line}")]
     StateDiffers {

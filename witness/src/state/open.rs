@@ -202,12 +202,18 @@ impl Home {
         let files = Files::of(&self.directory);
         let mut state = files.state()?;
         let mut reached = self.reached();
-        if reached.mark.lines > state.index.lines {
-            // The file went back, or is one line behind this process: judge it from the start.
+        let known = reached.mark;
+        let goes_back = known.lines > state.index.lines;
+        if goes_back {
+            // The file is one line behind this process, or it was put back: read from the start.
             *reached = Reached::default();
         }
         let mut reader = files.index_from(reached.offset)?;
         loop {
+            if goes_back && reached.mark.lines == known.lines && reached.mark != known {
+                *reached = Reached { mark: known, ..Reached::default() };
+                return Err(StateError::WentBack { line: known.lines });
+            }
             if reached.mark.lines == state.index.lines {
                 let same = reached.mark == state.index && reached.projection.is_shown_by(&state);
                 if !same {
@@ -229,6 +235,10 @@ impl Home {
                 return Err(error);
             }
             reached.step_over(&[&bytes[..], b"\n"].concat(), projection);
+        }
+        if goes_back && reached.mark.lines < known.lines {
+            *reached = Reached { mark: known, ..Reached::default() };
+            return Err(StateError::WentBack { line: known.lines });
         }
         let (index, shown) = (reached.mark.lines, state.index.lines);
         match index.checked_sub(shown) {

@@ -432,6 +432,24 @@ fn a_state_that_was_put_back_is_refused() {
 }
 
 #[test]
+fn files_that_were_put_back_under_a_running_witness_are_refused() {
+    let bench = Bench::standing_at_five();
+    let running = bench.open();
+    let lock = OriginLock::acquire(&running, &bench.history.origin(), Duration::ZERO).unwrap();
+    let old = ["index.jsonl", "state.json"].map(|name| (name, fs::read(bench.file(name)).unwrap()));
+    bench.step(&lock, 9).unwrap();
+
+    for (name, bytes) in old {
+        fs::write(bench.file(name), bytes).unwrap();
+    }
+
+    for _ in 0..2 {
+        let refused = lock.state().unwrap_err();
+        assert!(matches!(refused, StateError::WentBack { line } if line > 3), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_halted_log_is_never_signed_again() {
     let bench = Bench::standing_at_five();
     let lock = bench.lock();
