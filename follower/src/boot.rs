@@ -56,8 +56,11 @@ pub(crate) async fn boot(settings: &Settings) -> Result<Booted, Failure> {
     let directory_lock = data.lock(LOCK_PATIENCE)?;
     let key = Arc::new(key(&data)?);
     data.session_key(settings.value(&SECRET_KEY).as_ref().map(Secret::expose))?;
-    let store = open_store(settings).await?;
+    let unprepared = OpenOptions { schema: Schema::Ignore, ..OpenOptions::default() };
+    let store = open_store_with(settings, unprepared).await?;
     let database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
+    let schema = if settings.value(&AUTO_MIGRATE) { Schema::Migrate } else { Schema::Require };
+    store.prepare(schema).await.map_err(store_failure)?;
     Ok(Booted { data, key, store, upstream, database_lock, directory_lock })
 }
 

@@ -53,8 +53,11 @@ pub(crate) async fn boot(
     let data = DataDir::open(&settings.value(&DATA_DIR), Role::Leader)?;
     let directory_lock = data.lock(LOCK_PATIENCE)?;
     data.session_key(settings.value(&SECRET_KEY).as_ref().map(Secret::expose))?;
-    let store = open_store(settings).await?;
+    let unprepared = OpenOptions { schema: Schema::Ignore, ..OpenOptions::default() };
+    let store = open_store_with(settings, unprepared).await?;
     let database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
+    let schema = if settings.value(&AUTO_MIGRATE) { Schema::Migrate } else { Schema::Require };
+    store.prepare(schema).await.map_err(store_failure)?;
     let found = find(&data, &store, accept_size).await?;
     let floor = found.guard.as_ref().map(|guard| guard.timestamp);
     let plan = start::plan(&found)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use diogenes_common::batch::{Chain, Trust};
 use diogenes_common::exit::Failure;
-use diogenes_common::head::TreeHead;
+use diogenes_common::head::{HeadJson, TreeHead};
 use diogenes_common::keys::{Fingerprint, SigningKey};
 use diogenes_common::merkle::{Edge, Hash, ProofPlan, TreeSize};
 use diogenes_common::read::Snapshot;
@@ -181,7 +181,8 @@ impl From<OpenError> for CommitError {
 
 /// Reads the log's newest state and raises `writer`, which fences every older process.
 ///
-/// The right edge is recomputed from the entries; it must give the stored root and chain head.
+/// The right edge is recomputed from the entries; it must give the stored root and chain head, and
+/// the newest stored signature must be the operator's.
 pub(crate) async fn reopen(store: &Store, operator: &SigningKey) -> Result<Opened, OpenError> {
     let writer = store.raise_writer().await?;
     let state = store.state().await?.ok_or(OpenError::Inconsistent("it is empty"))?;
@@ -195,6 +196,14 @@ pub(crate) async fn reopen(store: &Store, operator: &SigningKey) -> Result<Opene
     }
     let log = chain.log().ok_or(OpenError::Inconsistent("it has no genesis"))?;
     let log_id = log.id();
+    let signed = store.newest_signed_head().await?.and_then(|row| row.head_json);
+    let is_ours = signed.is_none_or(|text| {
+        let json = serde_json::from_str::<HeadJson>(&text);
+        json.is_ok_and(|json| json.verify(operator.public(), log.origin()).is_ok())
+    });
+    if !is_ours {
+        return Err(OpenError::Inconsistent("its newest signed head does not verify"));
+    }
     let head = TreeHead {
         chain_head: state.chain_head,
         epoch: state.epoch,

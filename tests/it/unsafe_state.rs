@@ -125,6 +125,38 @@ async fn a_deleted_database_is_not_made_anew() {
 }
 
 #[tokio::test]
+async fn without_its_guard_a_leader_signs_nothing_until_the_operator_vouches_for_the_size() {
+    let machine = Machine::new(NODE);
+    let (leader, node) = serve(&machine, "leader", &[]).await;
+    grow(&node, 3).await;
+    assert_eq!(leader.stop().await, Some(0));
+    fs::remove_file(machine.data("leader").join("signed-guard")).unwrap();
+
+    let address = free_address();
+    let listen = address.to_string();
+    let mut leader = machine.start("leader", "leader", &["serve", "--listen", &listen], &[]);
+    let token = fs::read_to_string(machine.data("leader").join("operator-token")).unwrap();
+    let restored = Node::local(address).with_token(Some(token.trim().to_owned()));
+    leader.answers(&restored, "/api/v1/log/sth").await;
+    let event = json!({ "event_type": "x-test:event", "payload": {} });
+    let refused = restored.post("/api/v1/log/entries", &event).await.unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "signing_paused"));
+    assert_eq!(restored.get("/readyz").await.unwrap().status, 503);
+    assert!(restored.get("/api/v1/log/1").await.unwrap().is_success(), "entries are served on");
+    assert_eq!(leader.stop().await, Some(0));
+
+    let wrong = ["serve", "--listen", &listen, "--accept-size", "5"];
+    let wrong = machine.run("leader", "leader", &wrong, &[]);
+    assert_eq!(wrong.code, Some(78), "{wrong:?}");
+    let right = ["serve", "--listen", &listen, "--accept-size", "4"];
+    let mut leader = machine.start("leader", "leader", &right, &[]);
+    leader.ready(&restored).await;
+    grow(&restored, 1).await;
+    assert_eq!(stranger::read_log(&restored).await.unwrap().size(), 5);
+    assert_eq!(leader.stop().await, Some(0));
+}
+
+#[tokio::test]
 async fn an_older_copy_of_the_database_is_not_served() {
     let machine = Machine::new(NODE);
     let (leader, node) = serve(&machine, "leader", &[]).await;

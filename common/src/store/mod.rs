@@ -126,12 +126,18 @@ impl Store {
             statements: AtomicU64::new(0),
             checkpoints,
         }));
-        match options.schema {
-            Schema::Migrate => store.migrate().await?,
-            Schema::Require => store.migrations().await?.check()?,
-            Schema::Ignore => {}
-        }
+        store.prepare(options.schema).await?;
         Ok(store)
+    }
+
+    /// Does about the schema what is asked. [`Store::open`] does it by itself; a node first locks the
+    /// database, so that it changes no schema under another one.
+    pub async fn prepare(&self, schema: Schema) -> Result<(), StoreError> {
+        match schema {
+            Schema::Migrate => self.migrate().await,
+            Schema::Require => self.migrations().await?.check(),
+            Schema::Ignore => Ok(()),
+        }
     }
 
     /// Where the database is; shows no password.

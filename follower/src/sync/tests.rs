@@ -480,6 +480,21 @@ async fn a_fork_that_only_another_source_shows_is_proven_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_of_the_own_tree_that_names_another_last_entry_latches() {
+    let (scene, log) = (Scene::new(), log(40));
+    let mut fork = log.cut(29);
+    fork.grow(30, "fork");
+    let leader = FakeLeader::start(log.clone(), 5).await;
+    let mirror = scene.mirror(&[&leader]).await;
+    mirror.synced_with(&log).await;
+
+    leader.script().round = Some(fork.head_of(log.cut(30).tree(), 3));
+
+    mirror.latched(Kind::ChainMerkleMismatch, &log).await;
+    mirror.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_round_of_the_witnesses_is_shown_when_the_own_tree_holds_it() {
     let (scene, log) = (Scene::new(), log(40));
     let leader = FakeLeader::start(log.clone(), 5).await;

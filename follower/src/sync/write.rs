@@ -343,6 +343,10 @@ impl Writer {
         }
         let feedback = match self.root_at(head.size()).await? {
             root if root == head.signed.head().root_hash => {
+                if let Some(proven) = self.other_last_entry(&head, source, &exhibit).await? {
+                    self.feedback.send(proven).ok();
+                    return Ok(());
+                }
                 self.shared.on(Event::Shown { source, head: head.clone() });
                 if purpose == Purpose::Round {
                     self.show_round(head).await?;
@@ -355,6 +359,32 @@ impl Writer {
             self.feedback.send(feedback).ok();
         }
         Ok(())
+    }
+
+    /// The log signed the own tree, but with another last entry than the tree holds.
+    async fn other_last_entry(
+        &self,
+        head: &Accepted,
+        source: usize,
+        exhibit: &Arc<Exhibit>,
+    ) -> Result<Option<Feedback>, Stopped> {
+        let signed = head.signed.head();
+        let Some(index) = signed.tree_size.get().checked_sub(1) else { return Ok(None) };
+        let last = self.read(|store, _| store.entry(index + 1)).await?;
+        let (Some(last), Some(log)) = (last, self.shared.log()) else { return Ok(None) };
+        if signed.chain_head == Some(last.entry_hash()) {
+            return Ok(None);
+        }
+        let Ok(plan) = ProofPlan::inclusion(index, signed.tree_size) else { return Ok(None) };
+        let hashes = self.read(|store, edge| store.nodes(plan.nodes(), edge)).await?;
+        let evidence = evidence::chain_merkle_mismatch(
+            (&log).into(),
+            &head.signed,
+            Step::inclusion(last.bytes().to_vec(), index, signed.tree(), plan.assemble(&hashes)),
+            &self.shared.observed(self.shared.clock.now()),
+        );
+        let proof = Proof::File(Box::new(evidence));
+        Ok(Some(Feedback::Proven { source, restart: None, proof, exhibit: exhibit.clone() }))
     }
 
     /// The log signed another tree of a size that is verified here.
