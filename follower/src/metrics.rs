@@ -6,7 +6,7 @@ use diogenes_common::clock::Timestamp;
 use diogenes_common::evidence::Kind;
 use diogenes_common::files::Role;
 use diogenes_common::merkle::TreeSize;
-use diogenes_common::read::Verification;
+use diogenes_common::read::{ChainMetrics, DAMAGE, Verification};
 use diogenes_common::store::Incident;
 use diogenes_common::telemetry;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
@@ -27,13 +27,11 @@ pub(crate) struct Metrics {
     fetch_bytes: IntCounter,
     fetch_errors: IntCounterVec,
     verification_failures: IntCounterVec,
-    chain_verified_size: IntGauge,
-    chain_verified_at: IntGauge,
-    chain_errors: IntGauge,
+    chain: ChainMetrics,
 }
 
 /// What may open an incident: named from the start, so that alerts see zero.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     Kind::ForkSameSize.as_str(),
     Kind::ForkPrefix.as_str(),
     Kind::Truncated.as_str(),
@@ -42,6 +40,7 @@ const KINDS: [&str; 8] = [
     Kind::BadEntry.as_str(),
     SOURCE_FAULT,
     "entry_without_effect",
+    DAMAGE,
 ];
 
 /// The classes of errors of sources.
@@ -84,18 +83,7 @@ impl Metrics {
                 "What sources sent and what did not hold, by the check that failed.",
                 &["check"],
             ),
-            chain_verified_size: node.gauge(
-                "diogenes_chain_verified_tree_size_entries",
-                "Entries that the last verification of the stored log covered; 0 before it.",
-            ),
-            chain_verified_at: node.gauge(
-                "diogenes_chain_verified_timestamp_seconds",
-                "When the last verification of the stored log ended; 0 before it.",
-            ),
-            chain_errors: node.gauge(
-                "diogenes_chain_verification_errors",
-                "Errors that the last verification of the stored log found.",
-            ),
+            chain: ChainMetrics::register(&node),
             node,
         };
         for kind in KINDS {
@@ -145,9 +133,7 @@ impl Metrics {
 
     /// What the last verification of the stored log found.
     pub(crate) fn chain(&self, verification: &Verification) {
-        self.chain_verified_size.set(verification.tree.size.to_sql());
-        self.chain_verified_at.set(verification.at.seconds());
-        self.chain_errors.set(i64::try_from(verification.errors).unwrap_or(i64::MAX));
+        self.chain.show(verification);
     }
 
     /// How many incidents of each kind are open.

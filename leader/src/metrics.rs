@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use diogenes_common::head::TreeHead;
-use diogenes_common::read::Verification;
+use diogenes_common::read::{ChainMetrics, Verification};
 use diogenes_common::telemetry;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -29,9 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) follower_state: IntGaugeVec,
     pub(crate) unreplicated: IntGauge,
     pub(crate) unwitnessed: IntGauge,
-    chain_verified_size: IntGauge,
-    chain_verified_at: IntGauge,
-    chain_errors: IntGauge,
+    chain: ChainMetrics,
 }
 
 impl Metrics {
@@ -111,18 +109,7 @@ impl Metrics {
                 "diogenes_unwitnessed_entries",
                 "Events beyond the largest size that the quorum signed.",
             ),
-            chain_verified_size: node.gauge(
-                "diogenes_chain_verified_tree_size_entries",
-                "Entries that the last verification of the stored log covered; 0 before it.",
-            ),
-            chain_verified_at: node.gauge(
-                "diogenes_chain_verified_timestamp_seconds",
-                "When the last verification of the stored log ended; 0 before it.",
-            ),
-            chain_errors: node.gauge(
-                "diogenes_chain_verification_errors",
-                "Errors that the last verification of the stored log found.",
-            ),
+            chain: ChainMetrics::register(node),
         }
     }
 
@@ -135,9 +122,7 @@ impl Metrics {
 
     /// Shows what the last verification of the stored log found.
     pub(crate) fn show_verification(&self, verification: &Verification) {
-        self.chain_verified_size.set(verification.tree.size.to_sql());
-        self.chain_verified_at.set(verification.at.seconds());
-        self.chain_errors.set(i64::try_from(verification.errors).unwrap_or(i64::MAX));
+        self.chain.show(verification);
     }
 
     /// Counts what a batch appended.

@@ -44,7 +44,7 @@ pub use query::Params;
 pub use reads::{Facts, LogFacts, Node, Reads, ReadyAsk, Role, Setup, verified_headers};
 pub use snapshot::{Published, Snapshot};
 pub use status::{Shown, StatusBoard};
-pub use verify::Verification;
+pub use verify::{ChainMetrics, DAMAGE, Verification};
 
 use crate::server::limits::{Class, Limiter};
 

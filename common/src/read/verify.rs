@@ -10,6 +10,7 @@ use axum::response::Response;
 use futures_util::stream;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use super::answer::{Freshness, accepts, json};
@@ -21,8 +22,47 @@ use crate::merkle::{Edge, Hash, NodeId, TileId, TileNodes, TreeRoot, TreeSize};
 use crate::server::body::{self, RawBody};
 use crate::server::problem::Problem;
 use crate::store::{NewIncident, Store, StoreError};
+use crate::telemetry::Metrics;
 use crate::wire::log::{VerifyError, VerifyProgress, VerifyReport, VerifyRequest};
 use crate::wire::problem::ProblemBody;
+
+/// The kind of the incident that damage opens.
+pub const DAMAGE: &str = "entry_corrupt";
+
+/// What the last verification found, as a role exports it.
+#[derive(Clone, Debug)]
+pub struct ChainMetrics {
+    tree_size: IntGauge,
+    timestamp: IntGauge,
+    errors: IntGauge,
+}
+
+impl ChainMetrics {
+    /// Registers the series.
+    pub fn register(node: &Metrics) -> Self {
+        Self {
+            tree_size: node.gauge(
+                "diogenes_chain_verified_tree_size_entries",
+                "Entries that the last verification of the stored log covered; 0 before it.",
+            ),
+            timestamp: node.gauge(
+                "diogenes_chain_verified_timestamp_seconds",
+                "When the last verification of the stored log ended; 0 before it.",
+            ),
+            errors: node.gauge(
+                "diogenes_chain_verification_errors",
+                "Errors that the last verification of the stored log found.",
+            ),
+        }
+    }
+
+    /// Shows what was found.
+    pub fn show(&self, verification: &Verification) {
+        self.tree_size.set(verification.tree.size.to_sql());
+        self.timestamp.set(verification.at.seconds());
+        self.errors.set(i64::try_from(verification.errors).unwrap_or(i64::MAX));
+    }
+}
 
 /// The last verification that came to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +267,7 @@ impl Reads {
     async fn tell_damage(&self, report: &VerifyReport) {
         let Some(first) = report.errors.first() else { return };
         let incident = NewIncident {
-            kind: "entry_corrupt".to_owned(),
+            kind: DAMAGE.to_owned(),
             subject: format!("entry {}", first.entry_id),
             class: "transient".to_owned(),
             reason: first.code.clone(),

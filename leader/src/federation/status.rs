@@ -8,7 +8,7 @@ use diogenes_common::clock::Timestamp;
 use diogenes_common::exit::Failure;
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::merkle::{Hash, TreeSize};
-use diogenes_common::read::{Facts, Snapshot};
+use diogenes_common::read::{DAMAGE, Facts, Snapshot};
 use diogenes_common::statement::{Category, FollowerStatus, ReplicationReport};
 use diogenes_common::store::{ReportRow, StoreError};
 use diogenes_common::view::ProfileRow;
@@ -37,7 +37,7 @@ const STATES: [FollowerStatus; 4] = [
 
 /// Keeps the board and the metrics current until `stop` is cancelled.
 pub(crate) async fn run(app: App, stop: CancellationToken) -> Result<(), Failure> {
-    for kind in ["self_rolled_back", "peer_disagrees"] {
+    for kind in ["self_rolled_back", "peer_disagrees", DAMAGE] {
         app.node_metrics.incidents_open(kind).set(0);
     }
     let memory = Arc::new(Mutex::new(Memory::default()));
