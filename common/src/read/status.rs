@@ -87,10 +87,12 @@ impl StatusBoard {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 status = compute() => {
                     if let Some(status) = status {
