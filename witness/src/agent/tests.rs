@@ -410,6 +410,27 @@ async fn a_fork_of_another_size_at_a_vantage_point_is_proof() {
 }
 
 #[tokio::test]
+async fn a_vantage_point_that_shows_a_shorter_or_an_earlier_log_is_proof() {
+    let views =
+        [(7, 115, evidence::Kind::Truncated), (12, 105, evidence::Kind::TimestampRegressed)];
+    for (size, time, kind) in views {
+        let mut bench = Bench::at_five().await;
+        bench.log.grow(9, 110);
+        let vantage = FakeLog::new(History::honest(), size);
+        vantage.state().head_time = at(time);
+        bench.vantages.push(vantage);
+
+        let refused = bench.start().round(Occasion::Scheduled).await.unwrap_err();
+
+        let RoundError::Refused { evidence: Some(file), .. } = refused else {
+            panic!("{refused:?}");
+        };
+        let proven = evidence::verify(&fs::read(file).unwrap(), None, None).unwrap();
+        assert_eq!(proven.kind, kind);
+    }
+}
+
+#[tokio::test]
 async fn a_silent_vantage_point_stops_the_first_signature_and_only_worries_later() {
     let mut bench = Bench::new();
     let vantage = FakeLog::new(History::honest(), 5);
