@@ -6,7 +6,7 @@ use std::time::Duration;
 use diogenes_common::batch::Trust;
 use diogenes_common::client::{BaseUrl, Client, Reach};
 use diogenes_common::config::{
-    ALLOW_HTTP, AUTO_MIGRATE, DATA_DIR, FEDERATION_OPERATORS, SECRET_KEY, Secret, Settings,
+    ALLOW_HTTP, DATA_DIR, FEDERATION_OPERATORS, SECRET_KEY, Secret, Settings,
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, DataDir, FileLock, Role};
@@ -59,8 +59,7 @@ pub(crate) async fn boot(settings: &Settings) -> Result<Booted, Failure> {
     let unprepared = OpenOptions { schema: Schema::Ignore, ..OpenOptions::default() };
     let store = open_store_with(settings, unprepared).await?;
     let database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
-    let schema = if settings.value(&AUTO_MIGRATE) { Schema::Migrate } else { Schema::Require };
-    store.prepare(schema).await.map_err(store_failure)?;
+    store.prepare(Schema::of(settings)).await.map_err(store_failure)?;
     Ok(Booted { data, key, store, upstream, database_lock, directory_lock })
 }
 
@@ -125,7 +124,7 @@ pub(crate) fn key(data: &DataDir) -> Result<SigningKey, Failure> {
 
 /// The database of these settings.
 pub(crate) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
-    let schema = if settings.value(&AUTO_MIGRATE) { Schema::Migrate } else { Schema::Require };
+    let schema = Schema::of(settings);
     open_store_with(settings, OpenOptions { schema, ..OpenOptions::default() }).await
 }
 
@@ -134,12 +133,5 @@ pub(crate) async fn open_store_with(
     settings: &Settings,
     options: OpenOptions,
 ) -> Result<Store, Failure> {
-    let url: DatabaseUrl = settings.database_url().expose().parse().map_err(|error| {
-        Failure::unsafe_state(
-            "database_url",
-            format!("DATABASE_URL is not usable: {error}"),
-            "use sqlite:///path/log.db or postgres://user:password@host/database",
-        )
-    })?;
-    Store::open(&url, options).await.map_err(store_failure)
+    Store::open(&DatabaseUrl::of(settings)?, options).await.map_err(store_failure)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use diogenes_common::batch::{Chain, Trust};
 use diogenes_common::clock::{Clock, Timestamp};
-use diogenes_common::config::{AUTO_MIGRATE, DATA_DIR, ORIGIN, SECRET_KEY, Secret, Settings};
+use diogenes_common::config::{DATA_DIR, ORIGIN, SECRET_KEY, Secret, Settings};
 use diogenes_common::event::{Event, Genesis, Payload as _};
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, DataDir, FileLock, Role};
@@ -56,8 +56,7 @@ pub(crate) async fn boot(
     let unprepared = OpenOptions { schema: Schema::Ignore, ..OpenOptions::default() };
     let store = open_store_with(settings, unprepared).await?;
     let database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
-    let schema = if settings.value(&AUTO_MIGRATE) { Schema::Migrate } else { Schema::Require };
-    store.prepare(schema).await.map_err(store_failure)?;
+    store.prepare(Schema::of(settings)).await.map_err(store_failure)?;
     let found = find(&data, &store, accept_size).await?;
     let floor = found.guard.as_ref().map(|guard| guard.timestamp);
     let plan = start::plan(&found)?;
@@ -103,7 +102,7 @@ async fn is_accused(store: &Store) -> Result<bool, Failure> {
 
 /// Opens the database of these settings.
 pub(crate) async fn open_store(settings: &Settings) -> Result<Store, Failure> {
-    let schema = if settings.value(&AUTO_MIGRATE) { Schema::Migrate } else { Schema::Require };
+    let schema = Schema::of(settings);
     open_store_with(settings, OpenOptions { schema, ..OpenOptions::default() }).await
 }
 
@@ -112,14 +111,7 @@ pub(crate) async fn open_store_with(
     settings: &Settings,
     options: OpenOptions,
 ) -> Result<Store, Failure> {
-    let url: DatabaseUrl = settings.database_url().expose().parse().map_err(|error| {
-        Failure::unsafe_state(
-            "database_url",
-            format!("DATABASE_URL is not usable: {error}"),
-            "use sqlite:///path/log.db or postgres://user:password@host/database",
-        )
-    })?;
-    Store::open(&url, options).await.map_err(store_failure)
+    Store::open(&DatabaseUrl::of(settings)?, options).await.map_err(store_failure)
 }
 
 /// The operator's key of a data directory.

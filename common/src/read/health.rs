@@ -1,5 +1,7 @@
 //! Whether the node lives, whether it is ready, what it measures, what it is.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
@@ -82,7 +84,7 @@ pub(super) async fn readyz(
 }
 
 /// When it is worth asking again.
-const NOT_READY: std::time::Duration = std::time::Duration::from_secs(1);
+const NOT_READY: Duration = Duration::from_secs(1);
 
 /// What the node measures, in Prometheus' text format.
 #[utoipa::path(

@@ -6,21 +6,8 @@ use http::header::{
     CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
 };
 
-/// How long an answer may be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caching {
-    /// It is nobody else's.
-    Private,
-}
-
-impl Caching {
-    /// The value of `Cache-Control`.
-    pub const fn value(self) -> HeaderValue {
-        match self {
-            Self::Private => HeaderValue::from_static("no-store"),
-        }
-    }
-}
+/// `Cache-Control` of an answer that is nobody else's.
+pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// A JSON answer from bytes that are rendered already.
 pub fn json_bytes(body: impl Into<bytes::Bytes>) -> Response {

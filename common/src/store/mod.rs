@@ -37,6 +37,7 @@ use pool::{Pool, on_pool, patiently};
 use tiles::TileCache;
 use url::Target;
 
+use crate::config::{AUTO_MIGRATE, Settings};
 use crate::exit::Failure;
 
 pub use commit::{Commit, Guard, HeadRow, LogState, NewState};
@@ -87,6 +88,13 @@ pub enum Schema {
     Require,
     /// Open whatever is there, to look at it.
     Ignore,
+}
+
+impl Schema {
+    /// What these settings say that a node does.
+    pub fn of(settings: &Settings) -> Self {
+        if settings.value(&AUTO_MIGRATE) { Self::Migrate } else { Self::Require }
+    }
 }
 
 impl Default for OpenOptions {

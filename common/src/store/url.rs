@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::config::Settings;
+use crate::exit::Failure;
+
 /// `sqlite://<path>` or `postgres://user:password@host/database?sslmode=...`.
 ///
 /// [`fmt::Display`] and [`fmt::Debug`] never show a password.
@@ -36,6 +39,17 @@ pub enum UrlError {
 }
 
 impl DatabaseUrl {
+    /// The database of these settings.
+    pub fn of(settings: &Settings) -> Result<Self, Failure> {
+        settings.database_url().expose().parse().map_err(|error: UrlError| {
+            Failure::unsafe_state(
+                "database_url",
+                format!("DATABASE_URL is not usable: {error}"),
+                "use sqlite:///path/log.db or postgres://user:password@host/database",
+            )
+        })
+    }
+
     /// The database in a file.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
         Self(Target::Sqlite(path.into()))

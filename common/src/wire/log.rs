@@ -174,6 +174,18 @@ pub struct VerifyReport {
     pub verified_from: u64,
 }
 
+impl VerifyReport {
+    /// Which entries this run read, in words.
+    pub fn entries_read(&self) -> String {
+        let (count, before) = (self.entry_count, self.verified_from);
+        match before {
+            0 => format!("{count} entries"),
+            before if before == count => "no new entry".to_owned(),
+            before => format!("entries {} to {count}", before + 1),
+        }
+    }
+}
+
 /// One line of the NDJSON form of `POST /api/v1/log/verify`, before the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]

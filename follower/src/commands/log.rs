@@ -92,16 +92,13 @@ impl Log {
 
 /// Says which entries were read, and no more than that.
 fn verified(report: &VerifyReport) -> String {
-    let VerifyReport { entry_count: count, root_hash: root, verified_from: before, .. } = report;
-    let read = match *before {
-        0 => return format!("Verified {count} entries; the root is {root}."),
-        before if before == *count => "no new entry".to_owned(),
-        before => format!("entries {} to {count}", before + 1),
-    };
-    format!(
-        "Verified {read}; the root is {root}.\nEntries 1 to {before} were not read again: \
-         --data-dir reads all of them."
-    )
+    let found = format!("Verified {}; the root is {}.", report.entries_read(), report.root_hash);
+    match report.verified_from {
+        0 => found,
+        before => format!(
+            "{found}\nEntries 1 to {before} were not read again: --data-dir reads all of them."
+        ),
+    }
 }
 
 async fn at_rest(settings: &Settings, json: bool) -> Result<(), Failure> {

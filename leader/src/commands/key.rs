@@ -86,11 +86,7 @@ fn own_key(settings: &Settings) -> Result<PublicKey, Failure> {
 
 /// The log's name, which its first entry fixes.
 async fn origin(settings: &Settings) -> Result<Origin, Failure> {
-    let url = settings.database_url();
-    let url: DatabaseUrl = url
-        .expose()
-        .parse()
-        .map_err(|error| Failure::unsafe_state("database_url", error, "correct DATABASE_URL"))?;
+    let url = DatabaseUrl::of(settings)?;
     let options = OpenOptions { schema: Schema::Ignore, ..OpenOptions::default() };
     let unreadable = |error| {
         Failure::refused(

@@ -103,16 +103,14 @@ fn show(report: &VerifyReport, json: bool) -> Result<(), Failure> {
 
 /// Says which entries were read, and no more than that.
 fn valid(report: &VerifyReport) -> String {
-    let VerifyReport { entry_count: count, root_hash: root, verified_from: before, .. } = report;
-    let read = match *before {
-        0 => return format!("Valid: {count} entries, root {root}"),
-        before if before == *count => "no new entry".to_owned(),
-        before => format!("entries {} to {count}", before + 1),
-    };
-    format!(
-        "Valid: {read}, root {root}\nEntries 1 to {before} were not read again: the operator's \
-         token or --data-dir makes a whole run"
-    )
+    let found = format!("Valid: {}, root {}", report.entries_read(), report.root_hash);
+    match report.verified_from {
+        0 => found,
+        before => format!(
+            "{found}\nEntries 1 to {before} were not read again: the operator's token or \
+             --data-dir makes a whole run"
+        ),
+    }
 }
 
 async fn verify_at_rest(settings: &Settings) -> Result<VerifyReport, Failure> {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::server::body::{self, Path, RawBody, from_value, strict, value};
-use diogenes_common::server::headers::{Caching, json_bytes};
+use diogenes_common::server::headers::{NO_STORE, json_bytes};
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::{Profile, ReplicationReport, StatementError};
 use diogenes_common::wire::log::EntryView;
@@ -116,8 +116,7 @@ async fn put_profile(
 )]
 async fn get_followers(State(app): State<App>, _: Operator) -> Result<Response, Problem> {
     let followers = followers(&app, &*app.snapshot()?).await?;
-    Ok(([(CACHE_CONTROL, Caching::Private.value())], Json(FollowerList { followers }))
-        .into_response())
+    Ok(([(CACHE_CONTROL, NO_STORE)], Json(FollowerList { followers })).into_response())
 }
 
 /// Lists the authorised witnesses and how they stand.
@@ -133,8 +132,7 @@ async fn get_followers(State(app): State<App>, _: Operator) -> Result<Response, 
 )]
 async fn get_witnesses(State(app): State<App>, _: Operator) -> Result<Response, Problem> {
     let witnesses = witnesses(&app, &*app.snapshot()?).await?;
-    Ok(([(CACHE_CONTROL, Caching::Private.value())], Json(WitnessList { witnesses }))
-        .into_response())
+    Ok(([(CACHE_CONTROL, NO_STORE)], Json(WitnessList { witnesses })).into_response())
 }
 
 fn statement_problem(error: StatementError) -> Problem {

@@ -7,7 +7,7 @@ use diogenes_common::event::subject_key::SubjectKey;
 use diogenes_common::keys::AnyFingerprint;
 use diogenes_common::leaf::Leaf;
 use diogenes_common::server::body::{self, Path, Query, RawBody, strict};
-use diogenes_common::server::headers::{Caching, json_bytes};
+use diogenes_common::server::headers::{NO_STORE, json_bytes};
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::{Category, ProfileType};
 use diogenes_common::wire::log::EntryView;
@@ -325,7 +325,7 @@ fn entry_answer(status: StatusCode, leaf: &Leaf) -> Result<Response, Problem> {
     let mut response = json_bytes(leaf.to_json());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, Caching::Private.value());
+    headers.insert(CACHE_CONTROL, NO_STORE);
     if status == StatusCode::CREATED {
         let location = format!("/api/v1/log/{}", leaf.id());
         headers.insert(LOCATION, HeaderValue::try_from(location).map_err(|_| Problem::internal())?);
@@ -335,7 +335,7 @@ fn entry_answer(status: StatusCode, leaf: &Leaf) -> Result<Response, Problem> {
 
 fn private(answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
-    response.headers_mut().insert(CACHE_CONTROL, Caching::Private.value());
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response
 }
 
