@@ -13,7 +13,7 @@ use diogenes_common::exit::Failure;
 use diogenes_common::files::FileLock;
 use diogenes_common::head::EPOCH;
 use diogenes_common::keys::{Fingerprint, SigningKey};
-use diogenes_common::read::{self, Facts, LogFacts, Reads, StatusBoard};
+use diogenes_common::read::{self, CheckpointBoard, Facts, LogFacts, Reads, StatusBoard};
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::Limiter;
@@ -105,6 +105,7 @@ impl Follower {
             published: shared.published.clone(),
             round: round.subscribe(),
             facts: facts.subscribe(),
+            checkpoints: CheckpointBoard::default(),
             board: StatusBoard::default(),
             clock,
             tasks: tasks.clone(),

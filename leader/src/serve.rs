@@ -14,7 +14,9 @@ use diogenes_common::config::{
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, FileLock, Role};
 use diogenes_common::head::EPOCH;
-use diogenes_common::read::{self, Facts, LogFacts, Published, Reads, Setup, StatusBoard};
+use diogenes_common::read::{
+    self, CheckpointBoard, Facts, LogFacts, Published, Reads, Setup, StatusBoard,
+};
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::{Class, Limiter};
@@ -117,6 +119,7 @@ impl Leader {
             published: published.clone(),
             round: round.subscribe(),
             facts: facts.subscribe(),
+            checkpoints: CheckpointBoard::default(),
             board: StatusBoard::default(),
             clock: clock.clone(),
             tasks: tasks.clone(),

@@ -5,7 +5,7 @@
 //! appended meanwhile is not seen.
 //!
 //! ```ignore
-//! let reads = Reads::new(Setup { store, published, round, facts, board, clock, tasks });
+//! let reads = Reads::new(Setup { store, published, round, checkpoints, facts, board, clock, tasks });
 //! let (router, document) = OpenApiRouter::new()
 //!     .merge(read::router::<App>(&limiter))
 //!     .merge(own_routes())
@@ -14,6 +14,7 @@
 //! ```
 
 mod answer;
+mod checkpoint;
 mod entries;
 mod events;
 mod heads;
@@ -39,7 +40,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use proofs::{inclusion_proof, root_at};
+pub use checkpoint::{CheckpointBoard, CheckpointChoice, CosignedCheckpoint};
+pub use proofs::{consistency_proof, inclusion_proof, root_at};
 pub use query::Params;
 pub use reads::{Facts, LogFacts, Node, Reads, ReadyAsk, Role, Setup, verified_headers};
 pub use snapshot::{Published, Snapshot};

@@ -128,7 +128,7 @@ pub async fn root_at(
 }
 
 /// The proof from one size to another; empty from size 0, which nothing can prove.
-pub(super) async fn consistency_proof(
+pub async fn consistency_proof(
     store: &Store,
     snapshot: &Snapshot,
     first: TreeSize,

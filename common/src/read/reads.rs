@@ -1,6 +1,7 @@
 //! What the read handlers work with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRef, Request, State};
 use axum::middleware::Next;
@@ -10,13 +11,14 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use tokio::sync::{Semaphore, watch};
 
+use super::checkpoint::{CheckpointBoard, CheckpointChoice};
 use super::snapshot::{Published, Snapshot};
 use super::status::StatusBoard;
 use super::verify::Verifier;
 use crate::clock::{Clock, Timestamp};
 use crate::head::Origin;
 use crate::keys::PublicKey;
-use crate::merkle::Hash;
+use crate::merkle::{Hash, TreeRoot};
 use crate::server::problem::{Code, Problem};
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
@@ -31,6 +33,8 @@ pub struct Setup {
     pub published: Arc<Published>,
     /// The head of the current witness round, as JSON: `GET /log/sth?for=witness`.
     pub round: watch::Receiver<Option<Arc<str>>>,
+    /// Which checkpoint is shown.
+    pub checkpoints: CheckpointBoard,
     /// What the node says about itself.
     pub facts: watch::Receiver<Arc<Facts>>,
     /// Where the role's status task writes.
@@ -165,6 +169,22 @@ impl Reads {
         }
     }
 
+    /// The checkpoint that is shown now, with its tree; 503 before there is one.
+    pub fn checkpoint(&self) -> Result<(TreeRoot, Arc<str>), Problem> {
+        match self.0.setup.checkpoints.choice() {
+            CheckpointChoice::Newest => {
+                let snapshot = self.snapshot()?;
+                Ok((snapshot.head.head().tree(), snapshot.checkpoint.clone()))
+            }
+            CheckpointChoice::Cosigned(shown) => Ok((shown.tree, shown.text.clone())),
+            CheckpointChoice::Withheld => Err(Problem::new(
+                Code::SigningPaused,
+                "too few witnesses have cosigned a checkpoint, and none is shown without them",
+            )
+            .retry_after(Duration::from_secs(5))),
+        }
+    }
+
     pub(super) fn has_snapshot(&self) -> bool {
         self.0.setup.published.snapshot().is_some()
     }
@@ -200,7 +220,7 @@ impl Reads {
                 "the leader has signed no head yet, and may not sign",
             ),
         };
-        problem.retry_after(std::time::Duration::from_secs(5))
+        problem.retry_after(Duration::from_secs(5))
     }
 }
 

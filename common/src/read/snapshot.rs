@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub head: SignedHead,
     /// That head as JSON, shared by all answers that carry it.
     pub head_text: Arc<str>,
+    /// That head as a checkpoint, with the signatures that came with it.
+    pub checkpoint: Arc<str>,
     /// The newest entry under the head that is neither a witness proof nor an anchor.
     pub last_event_id: u64,
     /// The right edge of the tree; on a follower it may lie beyond the head.
@@ -34,7 +36,8 @@ impl Snapshot {
         fresh: Vec<(TileId, Arc<TileNodes>)>,
     ) -> Self {
         let head_text = serde_json::to_string(json).expect("a head is plain data").into();
-        Self { head, head_text, last_event_id: json.last_event_id, edge, fresh }
+        let checkpoint = json.checkpoint.as_str().into();
+        Self { head, head_text, checkpoint, last_event_id: json.last_event_id, edge, fresh }
     }
 
     /// The head's tree size: what every answer refers to.

@@ -13,7 +13,10 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use super::{Facts, LogFacts, Node, Published, Reads, ReadyAsk, Setup, Snapshot, StatusBoard};
+use super::{
+    CheckpointBoard, Facts, LogFacts, Node, Published, Reads, ReadyAsk, Setup, Snapshot,
+    StatusBoard,
+};
 use crate::batch::{Chain, Trust};
 use crate::checkpoint::{Checkpoint, sign_checkpoint};
 use crate::clock::{Clock, Timestamp};
@@ -56,6 +59,7 @@ pub(super) struct TestNode {
     router: Router,
     reads: Reads,
     board: StatusBoard,
+    checkpoints: CheckpointBoard,
     leaves: Vec<Leaf>,
     directory: TempDir,
 }
@@ -120,11 +124,13 @@ impl TestNode {
             witness_quorum: QuorumRule::default(),
         };
         let board = StatusBoard::default();
+        let checkpoints = CheckpointBoard::default();
         let reads = Reads::new(Setup {
             store,
             published,
             round: watch::channel(None).1,
             facts: watch::channel(Arc::new(facts)).1,
+            checkpoints: checkpoints.clone(),
             board: board.clone(),
             clock: Arc::new(Noon),
             tasks: Tasks::new(),
@@ -136,11 +142,15 @@ impl TestNode {
             .merge(super::openapi(&document))
             .layer(axum::middleware::from_fn_with_state(reads.clone(), super::verified_headers))
             .with_state(app);
-        Self { router, reads, board, leaves, directory }
+        Self { router, reads, board, checkpoints, leaves, directory }
     }
 
     pub(super) fn reads(&self) -> &Reads {
         &self.reads
+    }
+
+    pub(super) fn checkpoints(&self) -> &CheckpointBoard {
+        &self.checkpoints
     }
 
     pub(super) fn board(&self) -> &StatusBoard {

@@ -10,7 +10,9 @@ use diogenes_common::config::{DATA_DIR, Settings, Source};
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{DataDir, Role};
 use diogenes_common::head::TreeHead;
-use diogenes_common::read::{Facts, Published, Reads, Setup, Snapshot, StatusBoard};
+use diogenes_common::read::{
+    CheckpointBoard, Facts, Published, Reads, Setup, Snapshot, StatusBoard,
+};
 use diogenes_common::shutdown::{self, Tasks};
 use diogenes_common::store::{OpenOptions, Schema, Store};
 use diogenes_common::wire::log::VerifyReport;
@@ -134,6 +136,7 @@ async fn verify_at_rest(settings: &Settings) -> Result<VerifyReport, Failure> {
         published,
         round,
         facts,
+        checkpoints: CheckpointBoard::default(),
         board: StatusBoard::default(),
         clock: Arc::new(SystemClock),
         tasks: Tasks::new(),
