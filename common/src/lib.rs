@@ -16,6 +16,7 @@ pub mod keys;
 pub mod leaf;
 pub mod merkle;
 pub mod note;
+pub mod policy;
 pub mod statement;
 pub mod view;
 pub mod wire;
