@@ -6,6 +6,7 @@
 
 mod proof;
 mod tile;
+mod tile_path;
 mod tree;
 
 pub use proof::{
@@ -13,6 +14,7 @@ pub use proof::{
     verify_subtree_consistency, verify_subtree_inclusion,
 };
 pub use tile::{NodeId, TileId, TileNodes};
+pub use tile_path::{BundlePath, TilePath, TilePathError};
 pub use tree::{Edge, TreeRoot};
 
 use std::fmt;

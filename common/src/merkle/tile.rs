@@ -6,7 +6,7 @@
 use super::{Hash, TreeSize};
 
 /// How many tree levels a tile spans.
-const TILE_HEIGHT: u8 = 8;
+pub(super) const TILE_HEIGHT: u8 = 8;
 
 /// The name of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
