@@ -2,12 +2,16 @@
 //! in bounded time.
 
 use std::fmt;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER,
+};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Method, Url, redirect};
 use serde::Serialize;
@@ -66,9 +70,8 @@ impl BaseUrl {
             return Err(UrlError::UserInfo);
         }
         let Some(host) = url.host_str() else { return Err(UrlError::NotAUrl(shown())) };
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-        let is_local =
-            host == "localhost" || literal.is_some_and(|ip| ip.to_canonical().is_loopback());
+        let literal = literal(host);
+        let is_local = is_local(host);
         let is_allowed = match (url.scheme(), reach) {
             ("https", _) | ("http", Reach::ConfiguredHttp) => true,
             ("http", Reach::Configured) => is_local,
@@ -89,6 +92,11 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
+    /// Whether it names this machine.
+    fn is_local(&self) -> bool {
+        self.0.host_str().is_some_and(is_local)
+    }
+
     /// The URL of a path below it; `path` begins with `/` and may carry a query.
     pub fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
@@ -103,6 +111,14 @@ impl BaseUrl {
     pub fn as_str(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || literal(host).is_some_and(|ip| ip.to_canonical().is_loopback())
 }
 
 impl fmt::Display for BaseUrl {
@@ -272,6 +288,7 @@ pub struct Client(reqwest::Client);
 pub struct Asking {
     request: reqwest::RequestBuilder,
     limit: usize,
+    is_local: bool,
 }
 
 impl Client {
@@ -313,7 +330,11 @@ impl Client {
 
     /// Any method.
     pub fn ask(&self, method: Method, node: &BaseUrl, path: &str) -> Asking {
-        Asking { request: self.0.request(method, node.join(path)), limit: USUAL_ANSWER }
+        Asking {
+            request: self.0.request(method, node.join(path)),
+            limit: USUAL_ANSWER,
+            is_local: node.is_local(),
+        }
     }
 
     /// GET of JSON.
@@ -361,6 +382,15 @@ impl Asking {
         self
     }
 
+    /// Takes the answer compressed from a node that is not on this machine, where bytes cost more
+    /// than the time to unpack them.
+    pub fn compressed(self) -> Self {
+        if self.is_local {
+            return self;
+        }
+        self.header(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip"))
+    }
+
     /// Sends these bytes.
     pub fn with_body(mut self, media_type: &'static str, body: impl Into<Bytes>) -> Self {
         self.request = self
@@ -390,6 +420,7 @@ impl Asking {
         let headers = std::mem::take(response.headers_mut());
         if status.is_success() || status == reqwest::StatusCode::NOT_MODIFIED {
             let body = read(response, self.limit).await?;
+            let body = unpacked(body, &headers, self.limit).await?;
             return Ok(Answer { status: status.as_u16(), headers, body });
         }
         // A long error is as good as none.
@@ -435,6 +466,44 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<Bytes, Fe
         joined.extend_from_slice(&chunk);
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// A body of that many bytes is unpacked where it does not hold up other requests.
+const LONG: usize = 32 * 1024;
+
+/// Takes the content coding away; what comes out is bounded like what came in.
+async fn unpacked(body: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes, FetchError> {
+    let Some(coding) = headers.get(CONTENT_ENCODING) else { return Ok(body) };
+    let coding = coding.as_bytes().to_ascii_lowercase();
+    if body.len() < LONG {
+        return unpack(&body, &coding, limit);
+    }
+    let unpacking = tokio::task::spawn_blocking(move || unpack(&body, &coding, limit));
+    unpacking.await.unwrap_or_else(|_| Err(FetchError::BadBody("given up".to_owned())))
+}
+
+fn unpack(body: &Bytes, coding: &[u8], limit: usize) -> Result<Bytes, FetchError> {
+    let broken = |error: std::io::Error| FetchError::BadBody(error.to_string());
+    match coding {
+        b"" | b"identity" => Ok(body.clone()),
+        b"gzip" | b"x-gzip" => bounded(flate2::read::GzDecoder::new(&body[..]), limit),
+        b"zstd" => {
+            let mut decoder = zstd::Decoder::with_buffer(&body[..]).map_err(broken)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(broken)?;
+            bounded(decoder, limit)
+        }
+        _ => Err(FetchError::BadBody("it has a content coding that was not asked for".to_owned())),
+    }
+}
+
+/// The largest window that a sender may use: 8 MiB (RFC 9659).
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+fn bounded(coded: impl Read, limit: usize) -> Result<Bytes, FetchError> {
+    let mut plain = Vec::new();
+    let read = coded.take(limit as u64 + 1).read_to_end(&mut plain);
+    read.map_err(|error| FetchError::BadBody(error.to_string()))?;
+    if plain.len() > limit { Err(FetchError::TooLarge { limit }) } else { Ok(plain.into()) }
 }
 
 fn network(error: &reqwest::Error) -> FetchError {
@@ -667,6 +736,49 @@ mod tests {
             let large = client().get(&url, path).up_to(999).send().await;
             assert_eq!(large.map(|answer| answer.status), Err(FetchError::TooLarge { limit: 999 }));
         }
+    }
+
+    #[tokio::test]
+    async fn a_coded_answer_is_unpacked_up_to_its_cap() {
+        let plain = vec![b'z'; 100_000];
+        let mut gzip = flate2::read::GzEncoder::new(&plain[..], flate2::Compression::fast());
+        let mut gzipped = Vec::new();
+        gzip.read_to_end(&mut gzipped).unwrap();
+        let zstd = zstd::bulk::compress(&plain, 1).unwrap();
+        let torn = zstd[..zstd.len() - 1].to_vec();
+        let mut router = Router::new();
+        for (path, coding, body) in [
+            ("/base/gzip", "gzip", gzipped),
+            ("/base/zstd", "zstd", zstd),
+            ("/base/torn", "zstd", torn),
+            ("/base/other", "br", plain.clone()),
+        ] {
+            let coded = get(async move || ([(CONTENT_ENCODING, coding)], body));
+            router = router.route(path, coded);
+        }
+        let (url, _tasks) = node(router).await;
+        let ask = async |path, limit| client().get(&url, path).up_to(limit).send().await;
+
+        for path in ["/gzip", "/zstd"] {
+            assert_eq!(ask(path, 100_000).await.map(|answer| answer.body.len()), Ok(100_000));
+            let bomb = ask(path, 99_999).await.map(|answer| answer.status);
+            assert_eq!(bomb, Err(FetchError::TooLarge { limit: 99_999 }), "{path}");
+        }
+        for path in ["/torn", "/other"] {
+            assert_eq!(ask(path, 200_000).await.unwrap_err().class(), ErrorClass::BadAnswer);
+        }
+    }
+
+    #[test]
+    fn only_far_nodes_are_asked_to_compress() {
+        let asks = |url| {
+            let url = BaseUrl::parse(url, Reach::ConfiguredHttp).unwrap();
+            let request = client().get(&url, "/").compressed().request.build().unwrap();
+            request.headers().get(ACCEPT_ENCODING).cloned()
+        };
+
+        assert_eq!(asks("http://127.0.0.1:1"), None);
+        assert_eq!(asks("https://log.example").unwrap(), "zstd, gzip");
     }
 
     #[tokio::test]

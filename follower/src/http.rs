@@ -142,7 +142,7 @@ pub(crate) async fn elsewhere(State(app): State<App>, method: Method, uri: Uri) 
     let private = ["/api/v1/webhooks", "/api/v1/operator"].iter().any(|prefix| {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
-    if private || writes && path.starts_with("/api/v1/") {
+    if private || writes && (path.starts_with("/api/v1/") || path == "/add") {
         let url = leader_url(&app);
         return Problem::new(
             Code::ReadOnlyFollower,

@@ -4,6 +4,7 @@
 
 mod api_federation;
 mod api_log;
+mod api_tiles;
 mod bad_input;
 mod configuration;
 mod crash;

@@ -178,7 +178,8 @@ impl Node {
     }
 }
 
-/// A path of an OpenAPI document with all that it needs filled in: entry 1, and this key.
+/// A path of an OpenAPI document with all that it needs filled in: entry 1, its tile, and
+/// this key.
 pub fn concrete(path: &str, fingerprint: &str) -> String {
     let query = match path {
         "/api/v1/log/inclusion-proof" => "?entry_id=1",
@@ -186,6 +187,7 @@ pub fn concrete(path: &str, fingerprint: &str) -> String {
         _ => "",
     };
     let path = path.replace("{entry_id}", "1").replace("{id}", "1");
+    let path = path.replace("{level}", "0").replace("{index}", "000.p/1");
     path.replace("{fingerprint}", fingerprint) + query
 }
 

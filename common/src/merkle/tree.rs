@@ -98,14 +98,16 @@ impl Edge {
         TreeRoot { size: self.size, hash: root.unwrap_or(Hash::EMPTY_TREE) }
     }
 
+    /// An incomplete tile.
+    pub fn tile(&self, id: TileId) -> Option<&TileNodes> {
+        let hashes = self.size.get().checked_shr(u32::from(id.level) * 8)?;
+        let tile = self.levels.get(usize::from(id.level))?;
+        (id.index == hashes >> 8 && tile.width() > 0).then_some(tile)
+    }
+
     /// The hash of a node that lies in one of the incomplete tiles.
     pub fn node(&self, id: NodeId) -> Option<Hash> {
-        let tile = id.tile();
-        let hashes = self.size.get().checked_shr(u32::from(tile.level) * 8)?;
-        if tile.index != hashes >> 8 {
-            return None;
-        }
-        self.levels.get(usize::from(tile.level))?.node(id)
+        self.tile(id.tile())?.node(id)
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Freshness {
     Immutable(String),
     /// For a second: a newer one may be there. Carries its tag.
     Newest(String),
+    /// To be asked for again each time. Carries its tag.
+    Revalidated(String),
     /// For a second.
     Brief,
     /// Not at all.
@@ -49,6 +51,7 @@ pub(super) fn cached(
     let (control, tag) = match freshness {
         Freshness::Immutable(tag) => ("public, max-age=31536000, immutable", Some(tag)),
         Freshness::Newest(tag) => ("public, max-age=1", Some(tag)),
+        Freshness::Revalidated(tag) => ("no-cache", Some(tag)),
         Freshness::Brief => ("public, max-age=1", None),
         Freshness::Never => ("no-store", None),
     };

@@ -15,6 +15,7 @@
 
 mod answer;
 mod checkpoint;
+mod coding;
 mod entries;
 mod events;
 mod heads;
@@ -29,6 +30,7 @@ mod snapshot;
 mod status;
 #[cfg(test)]
 mod testing;
+mod tiles;
 mod verify;
 mod witnesses;
 
@@ -64,6 +66,7 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(witnesses::one))
         .routes(routes!(status::replication_status))
         .routes(routes!(health::well_known))
+        .merge(tiles::router())
         .route_layer(limiter.layer(Class::Log));
     let query = OpenApiRouter::new()
         .routes(routes!(entries::list))
@@ -85,7 +88,8 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
 
 /// `GET /openapi.json`: the document of the assembled router.
 pub fn openapi<S: Clone + Send + Sync + 'static>(document: &OpenApi) -> Router<S> {
-    let text: std::sync::Arc<str> = document.to_json().unwrap_or_default().into();
+    // The router's word for the rest of a path is none of the document's.
+    let text = document.to_json().unwrap_or_default().replace("/{*", "/{");
     let body = bytes::Bytes::copy_from_slice(text.as_bytes());
     let answer = move || {
         let body = body.clone();

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use super::checkpoint::{CheckpointBoard, CheckpointChoice};
 use super::snapshot::{Published, Snapshot};
 use super::status::StatusBoard;
+use super::tiles::BundleRoom;
 use super::verify::Verifier;
 use crate::clock::{Clock, Timestamp};
 use crate::head::Origin;
@@ -110,6 +111,7 @@ struct Inner {
     streams: Arc<Semaphore>,
     searches: Semaphore,
     verifier: Verifier,
+    bundle_room: BundleRoom,
 }
 
 /// How many replication answers are held in memory at once, 8 MiB each.
@@ -130,6 +132,7 @@ impl Reads {
             streams: Arc::new(Semaphore::new(STREAMS)),
             searches: Semaphore::new(SEARCHES),
             verifier: Verifier::default(),
+            bundle_room: BundleRoom::default(),
         }))
     }
 
@@ -207,6 +210,10 @@ impl Reads {
 
     pub(super) fn verifier(&self) -> &Verifier {
         &self.0.verifier
+    }
+
+    pub(super) fn bundle_room(&self) -> &BundleRoom {
+        &self.0.bundle_room
     }
 
     pub(super) fn nothing_yet(&self) -> Problem {

@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::accepts;
+use super::coding::{Coding, FOR_BATCHES};
 use super::proofs::consistency_proof;
 use super::query::Params;
 use super::reads::Reads;
@@ -22,7 +23,8 @@ use crate::wire::problem::ProblemBody;
 
 /// Entries in order, the newest head and the proof that leads from one to the other.
 ///
-/// At most 8 MiB, so perhaps fewer entries than asked for.
+/// At most 8 MiB before compression, so perhaps fewer entries than asked for. Compressed with zstd
+/// or gzip for those who take it.
 #[utoipa::path(
     get,
     path = "/api/v1/log/replicate",
@@ -70,13 +72,18 @@ pub(super) async fn replicate(
             Problem::internal()
         })?,
     };
-    let batch = Held { bytes: encode(&header, &leaves, encoding), _slot: slot };
+    let coding = Coding::wanted(&headers, FOR_BATCHES);
+    let bytes = encode(&header, &leaves, encoding);
+    let batch = Held { bytes: coding.encode(bytes).await?, _slot: slot };
 
     let mut response = Response::new(Body::from(Bytes::from_owner(batch)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(VARY, HeaderValue::from_static("accept"));
+    headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if let Some(coding) = coding.header() {
+        headers.insert(CONTENT_ENCODING, coding);
+    }
     Ok(response)
 }
 
@@ -107,7 +114,7 @@ fn fitting(leaves: &[Vec<u8>], encoding: Encoding) -> usize {
 }
 
 /// The store compared every leaf with its hash; that none is missing shows in the last one's id.
-fn check_ids(leaves: &[Vec<u8>], after: u64, upto: u64) -> Result<(), StoreError> {
+pub(super) fn check_ids(leaves: &[Vec<u8>], after: u64, upto: u64) -> Result<(), StoreError> {
     let damaged = StoreError::Corrupt { id: after + leaves.len().max(1) as u64 };
     match leaves.last() {
         None if after == upto => Ok(()),
@@ -122,7 +129,7 @@ fn check_ids(leaves: &[Vec<u8>], after: u64, upto: u64) -> Result<(), StoreError
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
-    use http::header::ACCEPT;
+    use http::header::{ACCEPT, ACCEPT_ENCODING};
 
     use super::*;
     use crate::batch::{Batch, decode};
@@ -149,6 +156,18 @@ mod tests {
         assert_eq!(binary.leaves.len(), 200);
         let (old, new) = (node.tree_at(210), node.tree_at(300));
         assert_eq!(verify_consistency(&old, &new, &binary.header.consistency_proof), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_coding_gets_the_same_batch_in_it() {
+        let node = TestNode::with_entries(100).await;
+        let url = "/api/v1/log/replicate";
+        let plain = node.body(node.request(url, &[]).await).await;
+        let coded = node.request(url, &[(ACCEPT_ENCODING, "gzip, zstd")]).await;
+        assert_eq!(coded.headers()[CONTENT_ENCODING], "zstd");
+        let coded = node.body(coded).await;
+        assert!(coded.len() < plain.len() / 3);
+        assert_eq!(zstd::bulk::decompress(&coded, plain.len()).unwrap(), plain);
     }
 
     #[tokio::test]

@@ -130,7 +130,7 @@ impl Source {
         } else {
             "application/vnd.diogenes.batch, application/json;q=0.5"
         };
-        let asking = self.client.get(&self.url, &path).up_to(BATCH_ANSWER);
+        let asking = self.client.get(&self.url, &path).up_to(BATCH_ANSWER).compressed();
         let answer = asking.header(ACCEPT, HeaderValue::from_static(takes)).send().await?;
         let exhibit = Arc::new(Exhibit::from(&answer));
         let media_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());

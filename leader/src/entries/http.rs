@@ -30,7 +30,7 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// The routes of this feature.
 pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(post_entries))
+    OpenApiRouter::new().routes(routes!(post_entries)).routes(routes!(super::add::add))
 }
 
 /// Appends one event, an array of up to 1,000, or as many lines of NDJSON: all or none.
@@ -62,13 +62,8 @@ async fn post_entries(
     headers: HeaderMap,
     bytes: RawBody<{ body::BATCH }>,
 ) -> Result<Response, Problem> {
-    let is_operator = app.token.is_in(&headers);
-    if !is_operator
-        && app.append_policy != AppendPolicy::Open
-        && headers.contains_key("authorization")
-    {
-        app.token.require(&headers)?;
-    }
+    let sender = sender(&app, &headers)?;
+    let is_operator = sender == Sender::Operator;
     let submission = if body::require_type(&headers, &[JSON, NDJSON])? == NDJSON {
         parse::ndjson(&bytes)
     } else {
@@ -100,10 +95,20 @@ async fn post_entries(
     if !is_operator {
         app.limiter.take(Class::KeyRegistration, caller.ip(), submission.registrations())?;
     }
-    let sender = if is_operator { Sender::Operator } else { Sender::Anyone };
     let Appended { leaves, snapshot } =
         submit(&app, Request { submission, sender, idempotency }).await?;
     answer(&app, StatusCode::CREATED, &leaves, &snapshot, many).await
+}
+
+/// Who sends this; a token that opens nothing is refused where one is needed.
+pub(super) fn sender(app: &App, headers: &HeaderMap) -> Result<Sender, Problem> {
+    if app.token.is_in(headers) {
+        return Ok(Sender::Operator);
+    }
+    if app.append_policy != AppendPolicy::Open && headers.contains_key("authorization") {
+        app.token.require(headers)?;
+    }
+    Ok(Sender::Anyone)
 }
 
 /// The key as a structured-field string or a bare token (draft-ietf-httpapi-idempotency-key).

@@ -1,5 +1,6 @@
-//! Submitting events: `POST /log/entries`.
+//! Submitting events: `POST /log/entries` and `POST /add`.
 
+mod add;
 mod append;
 mod http;
 mod parse;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diogenes_common::clock::Timestamp;
+use diogenes_common::config::AppendPolicy;
 use diogenes_common::event::{KeyRegistration, Payload as _};
 use diogenes_common::leaf::{Leaf, MAX_LEAF_BYTES};
 use diogenes_common::merkle::Hash;
@@ -123,10 +125,7 @@ async fn submit(app: &App, request: Request) -> Result<Appended, SubmitError> {
         Submission::Many(events) => (events, true),
     };
     let now = app.clock.now();
-    let may_post_generic = match app.append_policy {
-        diogenes_common::config::AppendPolicy::Open => true,
-        _ => sender == Sender::Operator,
-    };
+    let may_post_generic = may_post_generic(app, sender);
     let prepared = events
         .into_iter()
         .enumerate()
@@ -135,10 +134,39 @@ async fn submit(app: &App, request: Request) -> Result<Appended, SubmitError> {
                 .map_err(|error| SubmitError::Event { index: many.then_some(index), error })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    match app.sequencer.submit(Append::new(prepared, idempotency)).await? {
+    append(app, Append::new(prepared, idempotency)).await
+}
+
+/// Appends an event of a namespace that is the log's own.
+async fn append_generic(
+    app: &App,
+    event: Submitted,
+    sender: Sender,
+) -> Result<Appended, SubmitError> {
+    let prepared = generic(event, may_post_generic(app, sender))
+        .map_err(|error| SubmitError::Event { index: None, error })?;
+    append(app, Append::new(vec![prepared], None)).await
+}
+
+async fn append(app: &App, command: Append) -> Result<Appended, SubmitError> {
+    match app.sequencer.submit(command).await? {
         Outcome::Appended(appended) => Ok(appended),
         Outcome::Found { .. } => Err(AppendError::Internal.into()),
     }
+}
+
+fn may_post_generic(app: &App, sender: Sender) -> bool {
+    app.append_policy == AppendPolicy::Open || sender == Sender::Operator
+}
+
+fn generic(event: Submitted, may_post: bool) -> Result<Prepared, EventError> {
+    if !may_post {
+        return Err(EventError::TokenNeeded);
+    }
+    if event.payload.len() > MAX_LEAF_BYTES {
+        return Err(EventError::TooLarge);
+    }
+    Ok(Prepared::Generic(event))
 }
 
 fn prepare(
@@ -152,13 +180,7 @@ fn prepare(
         if matches!(event.event_type.namespace(), Some("x-diogenes" | "x-tlog" | "x-oversight")) {
             return Err(EventError::Reserved(event_type.to_owned()));
         }
-        if !may_post_generic {
-            return Err(EventError::TokenNeeded);
-        }
-        if event.payload.len() > MAX_LEAF_BYTES {
-            return Err(EventError::TooLarge);
-        }
-        return Ok(Prepared::Generic(event));
+        return generic(event, may_post_generic);
     }
     match event_type {
         KeyRegistration::EVENT_TYPE => {
