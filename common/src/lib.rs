@@ -17,6 +17,7 @@ pub mod leaf;
 pub mod merkle;
 pub mod note;
 pub mod policy;
+pub mod proof;
 pub mod statement;
 pub mod view;
 pub mod wire;
