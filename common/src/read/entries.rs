@@ -11,6 +11,7 @@ use super::answer::{Freshness, json, linked, text_json};
 use super::query::{DEEPEST_ROW, Paging, Params};
 use super::reads::Reads;
 use crate::leaf::Leaf;
+use crate::merkle::TreeSize;
 use crate::server::body::Path;
 use crate::server::problem::{Code, Problem};
 use crate::store::{Filter, MAX_FOUND, Order, Search, Store, StoreError};
@@ -124,17 +125,19 @@ pub(super) async fn entry(
     Path(entry_id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let size = reads.snapshot()?.size().get();
-    let is_number = entry_id.bytes().all(|byte| byte.is_ascii_digit());
-    let id = entry_id.parse().ok().filter(|id| is_number && (1..=size).contains(id));
-    let id = id.ok_or_else(|| {
-        Problem::new(Code::NotFound, format!("entries are numbered from 1 to {size}"))
-    })?;
+    let id = numbered(&entry_id, reads.snapshot()?.size())?;
     let leaf = reads.store().entry(id).await?.ok_or(StoreError::Corrupt { id })?;
     let reasons = reads.store().without_effect(&[id]).await?;
     let reason = reasons.first().map(|(_, reason)| reason.as_str());
     let tag = leaf.entry_hash().to_string();
     Ok(text_json(entry_json(&leaf, reason), Freshness::Immutable(tag), &headers))
+}
+
+/// Reads the number of an entry that the log has.
+pub(super) fn numbered(entry_id: &str, size: TreeSize) -> Result<u64, Problem> {
+    let is_number = entry_id.bytes().all(|byte| byte.is_ascii_digit());
+    let id = entry_id.parse().ok().filter(|id| is_number && (1..=size.get()).contains(id));
+    id.ok_or_else(|| Problem::new(Code::NotFound, format!("entries are numbered from 1 to {size}")))
 }
 
 /// The JSON view of an entry: the logged bytes, with its hash and, if it changes nothing, why.

@@ -22,6 +22,7 @@ mod heads;
 mod health;
 mod keys;
 mod page;
+mod proof_file;
 mod proofs;
 mod query;
 mod reads;

@@ -1,4 +1,5 @@
-//! The log as static resources: `/checkpoint`, tiles and entry bundles (C2SP tlog-tiles).
+//! The log as static resources: `/checkpoint`, tiles and entry bundles (C2SP tlog-tiles), and the
+//! proof files beside them.
 //!
 //! Whatever a log of this size, or of any smaller one, may be asked for is answered: a partial
 //! resource is the beginning of what is there now. Everything else is exactly 404, since clients
@@ -22,6 +23,7 @@ use utoipa_axum::routes;
 
 use super::answer::{Freshness, cached};
 use super::coding::{Coding, FOR_BUNDLES};
+use super::proof_file;
 use super::reads::{Node, Reads};
 use super::replicate::check_ids;
 use crate::merkle::{BundlePath, Hash, TileId, TilePath};
@@ -59,6 +61,7 @@ pub(super) fn router<N: Node>() -> OpenApiRouter<N> {
         .routes(routes!(checkpoint))
         .routes(routes!(bundle))
         .routes(routes!(tile))
+        .routes(routes!(proof_file::proof))
         .layer(map_response(async |mut response: Response| {
             let any = HeaderValue::from_static("*");
             response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);

@@ -115,6 +115,7 @@ codes! {
     DiskFull 503 "disk_full" "The node is short of disk space";
     EntryCorrupt 503 "entry_corrupt" "A stored entry is damaged and not served";
     LogUnreachable 503 "log_unreachable" "Transparency log unreachable";
+    NotPublished 503 "not_published" "No published checkpoint covers this yet";
     Overloaded 503 "overloaded" "The node has too much to do";
     SigningPaused 503 "signing_paused" "The leader does not sign at the moment";
 }
