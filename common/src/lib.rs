@@ -5,6 +5,7 @@
 //! the rest.
 
 pub mod batch;
+pub mod bundle;
 pub mod canonical;
 pub mod checkpoint;
 pub mod clock;

@@ -7,6 +7,7 @@
 mod proof;
 mod tile;
 mod tile_path;
+mod tile_reader;
 mod tree;
 
 pub use proof::{
@@ -15,6 +16,7 @@ pub use proof::{
 };
 pub use tile::{NodeId, TileId, TileNodes};
 pub use tile_path::{BundlePath, TilePath, TilePathError};
+pub use tile_reader::{AuthenticTiles, TilePlan, TileReadError};
 pub use tree::{Edge, TreeRoot};
 
 use std::fmt;
