@@ -329,3 +329,30 @@ func newWitness(t *testing.T) (note.Signer, string) {
 	}
 	return signer, signer.Verifier().String()
 }
+
+func TestAByteIsChangedInThePartThatIsNamedAlone(t *testing.T) {
+	hash := strings.Repeat("h", 43) + "="
+	message := "old 7\n" + hash + "\n" + hash + "\n\norigin\n9\n" + hash + "\n\n— origin " +
+		strings.Repeat("s", 92) + "\n"
+	first := strings.Index(message, hash)
+	for _, expected := range []struct {
+		where    part
+		from, to int
+	}{
+		{partProof, first, first + len(hash)},
+		{partRoot, strings.LastIndex(message, hash), strings.LastIndex(message, hash) + len(hash)},
+		{partSignature, strings.Index(message, "sss") + 6, len(message) - 1},
+	} {
+		changed, at, ok := tampered([]byte(message), expected.where)
+		if !ok || at < expected.from || at >= expected.to {
+			t.Errorf("%s: byte %d, %v", expected.where, at, ok)
+		}
+		changed[at] = message[at]
+		if string(changed) != message {
+			t.Errorf("%s: more than one byte", expected.where)
+		}
+	}
+	if _, _, ok := tampered([]byte("old 0\n\norigin\n9\n"+hash+"\n\n"), partProof); ok {
+		t.Error("a request without proof has no proof to change")
+	}
+}

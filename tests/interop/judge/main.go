@@ -23,6 +23,7 @@ const usage = `usage: judge COMMAND [FLAGS]; judge COMMAND -h lists the flags
   prove      write a .tlog-proof of an entry, made from a log's tiles by torchwood and formats
   proof      check a .tlog-proof with formats and merkle, and with torchwood
   key        make the key of a log, as Tessera's programs read it
+  agent      be the ssh-agent that litewitness keeps its key in, with new keys
   tamper     pass requests on to a server, with one byte of what is named changed
 `
 
@@ -36,6 +37,7 @@ var commands = map[string]command{
 	"prove":    proveCommand,
 	"proof":    proofCommand,
 	"key":      keyCommand,
+	"agent":    agentCommand,
 	"tamper":   tamperCommand,
 }
 

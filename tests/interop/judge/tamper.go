@@ -22,9 +22,9 @@ type part string
 const (
 	// partMiddle is the byte in the middle of whatever it is.
 	partMiddle part = "middle"
-	// partHash is in the first line that is one hash: of a proof, or the root of a checkpoint.
-	partHash part = "hash"
-	// partRoot is in the last such line: the root of a checkpoint, whatever stands before it.
+	// partProof is in the first hash of the proof that stands before a checkpoint.
+	partProof part = "proof"
+	// partRoot is in the last line that is one hash: the root of a checkpoint.
 	partRoot part = "root"
 	// partSignature is in the first signature line, behind the id of its key.
 	partSignature part = "signature"
@@ -41,8 +41,9 @@ func tampered(message []byte, where part) ([]byte, int, bool) {
 	switch where {
 	case partMiddle:
 		at = len(message) / 2
-	case partHash:
-		if found := hashLine.FindIndex(message); found != nil {
+	case partProof:
+		proof, _, isNote := bytes.Cut(message, []byte("\n\n"))
+		if found := hashLine.FindIndex(proof); found != nil && isNote {
 			at = (found[0] + found[1]) / 2
 		}
 	case partRoot:
@@ -125,11 +126,16 @@ func tamperCommand(ctx context.Context, flags *flag.FlagSet, args []string) erro
 	listen := flags.String("listen", "127.0.0.1:0", "where to listen")
 	upstream := flags.String("upstream", "", "address of the server")
 	paths := flags.String("paths", "^$", "regular expression of the paths to change something on")
-	where := flags.String("part", string(partMiddle), "what to change: middle, hash, root or signature")
+	where := flags.String("part", string(partMiddle), "what to change: middle, proof, root or signature")
 	request := flags.Bool("request", false, "change requests, not responses")
 	report := flags.String("report", "", "file that gets a line for each change")
 	flags.Parse(args)
 
+	switch part(*where) {
+	case partMiddle, partProof, partRoot, partSignature:
+	default:
+		return fmt.Errorf("no part is called %q", *where)
+	}
 	expression, err := regexp.Compile(*paths)
 	if err != nil {
 		return err
