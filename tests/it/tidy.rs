@@ -90,7 +90,7 @@ fn read(path: &str) -> String {
 /// The files that people write and read; golden vectors and this file, which names what is not to
 /// be found, are left out.
 fn texts() -> Vec<String> {
-    let kinds = ["rs", "toml", "md", "sh", "sql", "yml", "py", "html", "js", "css"];
+    let kinds = ["rs", "toml", "md", "sh", "sql", "yml", "py", "html", "js", "css", "go"];
     files("")
         .into_iter()
         .filter(|path| kinds.iter().any(|kind| has_extension(path, kind)))
