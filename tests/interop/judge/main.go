@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -51,7 +52,8 @@ func main() {
 	defer stop()
 	flags := flag.NewFlagSet("judge "+name, flag.ExitOnError)
 	if err := commands[name](ctx, flags, os.Args[2:]); err != nil {
-		fmt.Fprintf(os.Stderr, "judge %s: %v\n", name, err)
+		// Some libraries say it on many lines.
+		fmt.Fprintf(os.Stderr, "judge %s: %s\n", name, strings.Join(strings.Fields(err.Error()), " "))
 		os.Exit(1)
 	}
 }
