@@ -13,6 +13,7 @@ mod metrics_doc;
 mod raw;
 mod seed_walkthrough;
 mod site;
+mod static_export;
 mod store;
 mod tidy;
 mod unsafe_state;

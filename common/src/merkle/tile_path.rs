@@ -60,6 +60,11 @@ impl TilePath {
         is_path.then_some(Self { tile, width })
     }
 
+    /// The path of a tile with all its hashes.
+    pub fn complete(tile: TileId) -> Option<Self> {
+        Self::new(tile, FULL)
+    }
+
     /// The path under which a log of this size serves the tile: with all hashes that it has, if
     /// it has any.
     pub fn in_tree(tile: TileId, size: TreeSize) -> Option<Self> {

@@ -26,6 +26,7 @@ use super::coding::{Coding, FOR_BUNDLES};
 use super::proof_file;
 use super::reads::{Node, Reads};
 use super::replicate::check_ids;
+use crate::bundle::EntryBundle;
 use crate::merkle::{BundlePath, Hash, TileId, TilePath};
 use crate::server::problem::{Code, Problem};
 use crate::store::StoreError;
@@ -183,13 +184,11 @@ async fn bundle_bytes(reads: &Reads, path: BundlePath) -> Result<Vec<u8>, Proble
         return Err(StoreError::Corrupt { id: after + leaves.len() as u64 + 1 }.into());
     }
     check_ids(&leaves, after, upto)?;
-    let mut bytes = Vec::with_capacity(leaves.iter().map(|leaf| leaf.len() + 2).sum());
-    for leaf in &leaves {
-        let length = u16::try_from(leaf.len()).map_err(|_| Problem::internal())?;
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(leaf);
-    }
-    Ok(bytes)
+    let bundle = EntryBundle::new(leaves).map_err(|error| {
+        tracing::error!(%error, "stored entries make no bundle");
+        Problem::internal()
+    })?;
+    Ok(bundle.to_bytes())
 }
 
 fn immutable(bytes: Bytes) -> Response {

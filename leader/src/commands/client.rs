@@ -84,6 +84,13 @@ impl Leader {
         asking.json().await.map_err(|error| self.failure(&error))
     }
 
+    /// GET of bytes, at most so many.
+    pub(super) async fn bytes(&self, path: &str, limit: usize) -> Result<Vec<u8>, Failure> {
+        let asking = self.ask(Method::GET, path).up_to(limit).compressed();
+        let answer = asking.send().await.map_err(|error| self.failure(&error))?;
+        Ok(answer.body.into())
+    }
+
     /// POST of an empty JSON object, answered by JSON after so long at most.
     pub(super) async fn post_within<T: DeserializeOwned>(
         &self,

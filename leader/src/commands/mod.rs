@@ -7,6 +7,7 @@ mod key;
 mod log;
 mod operator;
 mod run;
+mod static_export;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ enum Command {
     /// Verify or export the log.
     #[command(subcommand)]
     Log(log::Log),
+    /// Write the log as static files.
+    #[command(subcommand)]
+    Static(static_export::Static),
     /// Authorise followers and witnesses, and look after them.
     #[command(subcommand)]
     Operator(operator::Operator),
@@ -109,6 +113,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(init) => init.run(&logged(init.flags(flags))?),
         Command::Append(append) => append.run(&logged(flags)?),
         Command::Log(log) => log.run(&logged(flags)?),
+        Command::Static(command) => command.run(&logged(flags)?),
         Command::Operator(operator) => operator.run(&logged(flags)?),
         Command::Key(key) => key.run(&logged(flags)?),
         Command::Db(db) => db.run(&logged(flags)?),
