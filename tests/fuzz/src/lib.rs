@@ -7,6 +7,7 @@
 #[path = "../../../leader/src/entries/parse.rs"]
 #[allow(dead_code)]
 mod parse;
+mod tlog;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -29,12 +30,13 @@ use diogenes_common::statement::{
 use serde_json::Value;
 
 use parse::{Submission, Submitted};
+pub use tlog::{bundle, policy, tile_path, tlog_proof};
 
 /// A target under its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 17] = [
     ("canonical", canonical),
     ("leaf", leaf),
     ("batch_json", batch_json),
@@ -48,6 +50,10 @@ pub const TARGETS: [Target; 13] = [
     ("report", report),
     ("statements", statements),
     ("submission", submission),
+    ("tile_path", tile_path),
+    ("bundle", bundle),
+    ("policy", policy),
+    ("tlog_proof", tlog_proof),
 ];
 
 /// The check of finished bytes succeeds exactly where reading and writing gives them back.
@@ -272,6 +278,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             .map(|case| canonical::to_vec(&case["body"]))
             .collect()
     };
+    if let Some(seeds) = tlog::seeds(target) {
+        return seeds;
+    }
     let notes = || texts(&golden("checkpoint.json"), &["note", "cosigned_note"]);
     match target {
         "canonical" => {

@@ -52,7 +52,7 @@ impl Chance {
     }
 }
 
-const WORDS: [&[u8]; 24] = [
+const WORDS: [&[u8]; 28] = [
     b"null",
     b"true",
     b"0",
@@ -77,6 +77,10 @@ const WORDS: [&[u8]; 24] = [
     b"\x00\x00\x00\x00",
     b"\xff\xff\xff\xff",
     b",\"a\":1",
+    b"x001/",
+    b".p/255",
+    b"group g any w\n",
+    b"quorum none\n",
 ];
 
 fn mutate(seeds: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
