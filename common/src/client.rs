@@ -194,6 +194,8 @@ pub struct StatusFault {
     pub detail: Option<String>,
     /// How long to wait before asking again.
     pub retry_after: Option<Duration>,
+    /// What the body is said to be, without parameters and in lower case.
+    pub media_type: Option<String>,
     /// The body as it came, at most 64 KiB: other protocols put numbers there.
     pub body: Bytes,
 }
@@ -435,6 +437,7 @@ impl Asking {
             code: text(&problem["error"]["code"], 64),
             detail: text(&problem["detail"], 500),
             retry_after: retry_after(&headers),
+            media_type: media_type(&headers),
             body,
         })))
     }
@@ -523,6 +526,12 @@ fn network(error: &reqwest::Error) -> FetchError {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     seconds.parse().map(Duration::from_secs).ok().or(Some(LONGEST))
+}
+
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next().unwrap_or_default();
+    Some(essence.trim().to_ascii_lowercase())
 }
 
 /// Looks names up once, and answers only addresses that may be dialled; the connection goes to
@@ -717,6 +726,8 @@ mod tests {
 
         assert_eq!((busy.class(), busy.code()), (ErrorClass::Server, Some("overloaded")));
         assert_eq!(busy.retry_after(), Some(Duration::from_secs(7)));
+        let FetchError::Status(fault) = &busy else { panic!("{busy:?}") };
+        assert_eq!(fault.media_type.as_deref(), Some("application/problem+json"));
         assert_eq!(lost.class(), ErrorClass::Refused);
         assert_eq!(lost.to_string(), "answered 404 not_found: gone");
     }

@@ -19,6 +19,7 @@ use http::HeaderMap;
 use tokio::sync::watch;
 
 use crate::auth::OperatorToken;
+use crate::cosigning::Cosigning;
 use crate::metrics::Metrics;
 use crate::sequencer::{AppendError, Handle, NotSigning};
 use crate::start;
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) published: Arc<Published>,
     /// The head of the current witness round.
     pub(crate) round: watch::Sender<Option<Arc<str>>>,
+    /// How checkpoints get their cosignatures.
+    pub(crate) cosigning: Cosigning,
     pub(crate) operator: PublicKey,
     pub(crate) origin: Origin,
     pub(crate) token: OperatorToken,
@@ -106,6 +109,8 @@ impl Node for App {
         if let Some(verification) = self.reads.last_verification() {
             self.metrics.show_verification(&verification);
         }
+        let shown = self.reads.checkpoint().map_or(0, |(tree, _)| tree.size.to_sql());
+        self.metrics.checkpoint_tree_size.set(shown);
     }
 
     async fn checks(&self, _: ReadyAsk) -> Vec<Check> {

@@ -7,6 +7,7 @@ mod app;
 mod auth;
 mod boot;
 mod commands;
+mod cosigning;
 mod entries;
 mod federation;
 mod keys;

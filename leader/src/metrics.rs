@@ -24,6 +24,9 @@ pub(crate) struct Metrics {
     pub(crate) witness_tree_size: IntGaugeVec,
     pub(crate) witness_last_proof: IntGaugeVec,
     pub(crate) witness_proofs: IntCounterVec,
+    pub(crate) checkpoint_tree_size: IntGauge,
+    pub(crate) cosign_requests: IntCounterVec,
+    pub(crate) cosigner_tree_size: IntGaugeVec,
     pub(crate) follower_tree_size: IntGaugeVec,
     pub(crate) follower_last_seen: IntGaugeVec,
     pub(crate) follower_state: IntGaugeVec,
@@ -85,6 +88,20 @@ impl Metrics {
                 "diogenes_witness_proofs_total",
                 "Proofs of authorised witnesses, by what became of them.",
                 &["witness", "result"],
+            ),
+            checkpoint_tree_size: node.gauge(
+                "diogenes_checkpoint_tree_size_entries",
+                "The size of the checkpoint that is published; 0 while none is.",
+            ),
+            cosign_requests: node.counters(
+                "diogenes_cosign_requests_total",
+                "Checkpoints sent to the witnesses of the policy, by what they answered.",
+                &["cosigner", "result"],
+            ),
+            cosigner_tree_size: node.gauges(
+                "diogenes_cosigner_tree_size_entries",
+                "The newest size that each witness of the policy cosigned.",
+                &["cosigner"],
             ),
             follower_tree_size: node.gauges(
                 "diogenes_follower_tree_size_entries",

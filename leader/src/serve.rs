@@ -13,10 +13,10 @@ use diogenes_common::config::{
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, FileLock, Role};
-use diogenes_common::head::EPOCH;
-use diogenes_common::read::{
-    self, CheckpointBoard, Facts, LogFacts, Published, Reads, Setup, StatusBoard,
-};
+use diogenes_common::head::{EPOCH, Origin};
+use diogenes_common::keys::SigningKey;
+use diogenes_common::note::{KeyKind, Vkey};
+use diogenes_common::read::{self, Facts, LogFacts, Published, Reads, Setup, StatusBoard};
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::{Class, Limiter};
@@ -30,6 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::{App, Parts as AppParts};
 use crate::auth::OperatorToken;
 use crate::boot::{self, Booted};
+use crate::cosigning::{self, Asked, Cosigning, Decided, Publisher};
 use crate::metrics::Metrics;
 use crate::sequencer::{ClockGuard, GuardKeeper, Parts, Sequencer};
 use crate::{entries, federation, keys, operator, witnessing};
@@ -50,6 +51,8 @@ pub struct Leader {
     router: Router,
     app: App,
     sequencer: Sequencer,
+    cosigned: Publisher,
+    asked: Vec<Asked>,
     guard_task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     stop_writing: CancellationToken,
     stop_guard: CancellationToken,
@@ -78,6 +81,9 @@ impl Leader {
         .await?;
         let Booted { data, store, operator, opened, not_signing, is_new, floor, .. } = booted;
         let token = token(settings, &data)?;
+        let vkey = log_vkey(&opened.head.origin, &operator);
+        let decided = Decided::from_settings(settings, &vkey)?;
+        let cosigned = Publisher::start(&decided, vkey, &store, &opened, &*clock).await?;
         let published = Arc::new(Published::default());
         let (stop_writing, stop_guard) = (CancellationToken::new(), CancellationToken::new());
         let (guard, guard_task) = GuardKeeper::start(data.path().to_owned(), stop_guard.clone());
@@ -119,7 +125,7 @@ impl Leader {
             published: published.clone(),
             round: round.subscribe(),
             facts: facts.subscribe(),
-            checkpoints: CheckpointBoard::default(),
+            checkpoints: cosigned.board().clone(),
             board: StatusBoard::default(),
             clock: clock.clone(),
             tasks: tasks.clone(),
@@ -132,6 +138,7 @@ impl Leader {
             published,
             round,
             facts,
+            cosigning: Cosigning::new(&decided),
             limiter,
             operator: operator.public().clone(),
             origin,
@@ -154,6 +161,8 @@ impl Leader {
             guard_task: Box::pin(guard_task),
             stop_writing,
             stop_guard,
+            cosigned,
+            asked: decided.asked,
             min_free: settings.value(&MIN_FREE).bytes(),
             settings: settings.clone(),
             is_new,
@@ -200,7 +209,12 @@ impl Leader {
             tokio::task::spawn(write(self.sequencer, self.stop_writing.clone())),
             tokio::task::spawn(self.guard_task),
         );
-        tasks.spawn_essential("witness rounds", witnessing::rounds(app.clone(), tasks.token()));
+        let rounds = witnessing::rounds(app.clone(), self.cosigned, tasks.token());
+        tasks.spawn_essential("witness rounds", rounds);
+        for witness in self.asked {
+            let asking = cosigning::ask(app.clone(), witness, tasks.token());
+            tasks.spawn_essential("cosignatures", asking);
+        }
         tasks.spawn_essential("status", federation::status(app.clone(), tasks.token()));
         tasks.spawn_essential("checkpoints", app.store.clone().keep_folded(tasks.token()));
         tasks.spawn_essential("upkeep", upkeep(app.clone(), tasks.token()));
@@ -242,6 +256,12 @@ fn token(settings: &Settings, data: &files::DataDir) -> Result<OperatorToken, Fa
         Some(secret) => Ok(OperatorToken::new(secret.expose())),
         None => Ok(OperatorToken::new(&data.secret("operator-token")?)),
     }
+}
+
+/// The log's key as C2SP writes it, named after the log.
+fn log_vkey(origin: &Origin, operator: &SigningKey) -> Vkey {
+    let name = origin.as_str().parse().expect("an origin is a key name");
+    Vkey::new(name, KeyKind::Ed25519, operator.public().clone())
 }
 
 fn router(app: &App) -> Router {

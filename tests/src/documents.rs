@@ -6,10 +6,8 @@ use diogenes_common::config::{ROWS, Row};
 use diogenes_common::files::Role;
 
 /// Settings that are read and checked, and that nothing in this version looks at.
-pub const WITHOUT_EFFECT: [&str; 14] = [
+pub const WITHOUT_EFFECT: [&str; 12] = [
     "DIOGENES_PEERS",
-    "WITNESS_POLICY",
-    "WITNESS_MODE",
     "REQUIRE_KEY_PROOF",
     "LEGACY_CHALLENGE",
     "ENDORSEMENT_ACTIVATION_DELAY_SECONDS",

@@ -195,6 +195,19 @@ pub enum WitnessFreshness {
 }
 
 impl WitnessFreshness {
+    /// What follows from the largest size that a witness signed, and how long ago it last did.
+    pub fn new(size: Option<TreeSize>, age_seconds: Option<u64>, last_event_id: u64) -> Self {
+        let limit = match size {
+            Some(size) if size.get() >= last_event_id => WITNESS_QUIET_SECONDS,
+            _ => WITNESS_PATIENCE_SECONDS,
+        };
+        match age_seconds {
+            None => Self::Never,
+            Some(age) if age <= limit => Self::Current,
+            Some(_) => Self::Stale,
+        }
+    }
+
     /// The word as it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -284,9 +297,10 @@ pub struct LeaderInput<'a> {
     pub followers: Vec<FollowerInput>,
     /// Every authorised witness.
     pub witnesses: Vec<WitnessInput>,
-    /// How many witnesses must sign: the policy's number, else [`majority`].
-    pub quorum: u64,
-    /// How many events lie above [`witnessed_size`]; `None` if that could not be read.
+    /// How many of the policy's witnesses must cosign and how many are current; `None` without a
+    /// policy, when a [`majority`] of the authorised ones must sign.
+    pub policy: Option<QuorumState>,
+    /// How many events lie above the size that the quorum signed; `None` if that could not be read.
     pub events_unwitnessed: Option<u64>,
     /// Open incidents.
     pub incidents_open: u64,
@@ -395,14 +409,16 @@ impl LeaderStatus {
         let followers: Vec<FollowerRow> =
             input.followers.into_iter().map(|of| FollowerRow::new(of, head, now)).collect();
         let entries_at_risk = entries_at_risk(&followers, head.tree_size);
-        let unwitnessed_entries =
-            if input.witnesses.is_empty() { None } else { input.events_unwitnessed };
+        let is_watched = input.policy.is_some() || !input.witnesses.is_empty();
+        let unwitnessed_entries = input.events_unwitnessed.filter(|_| is_watched);
         let witnesses: Vec<WitnessRow> = input
             .witnesses
             .into_iter()
             .map(|of| WitnessRow::new(of, input.last_event_id, now))
             .collect();
         let current = witnesses.iter().filter(|w| w.status == WitnessFreshness::Current).count();
+        let authorized =
+            QuorumState { required: majority(witnesses.len() as u64), current: current as u64 };
         let mut status = Self {
             status: worst(followers.iter().map(|follower| follower.status)),
             origin: head.origin.clone(),
@@ -412,7 +428,7 @@ impl LeaderStatus {
             head_age_seconds: seconds_since(now, head.timestamp),
             entries_at_risk,
             unwitnessed_entries,
-            witness_quorum: QuorumState { required: input.quorum, current: current as u64 },
+            witness_quorum: input.policy.unwrap_or(authorized),
             followers,
             witnesses,
             incidents_open: input.incidents_open,
@@ -438,7 +454,7 @@ impl LeaderStatus {
             return red(format!("{failing} of {all} followers fail or have vanished."));
         }
         let QuorumState { required, current } = self.witness_quorum;
-        if !self.witnesses.is_empty() && current < required {
+        if current < required {
             return red(format!(
                 "Only {current} of the {required} witnesses that a quorum needs are current."
             ));
@@ -448,7 +464,8 @@ impl LeaderStatus {
 
     fn judge_coverage(&self) -> Verdict {
         let entries = entries(self.tree_size.get());
-        match (self.followers.len(), self.witnesses.len()) {
+        let witnesses = self.signers();
+        match (self.followers.len(), witnesses) {
             (0, 0) => {
                 return amber(format!(
                     "No follower mirrors this log and no witness watches it: {entries} in one place."
@@ -477,8 +494,16 @@ impl LeaderStatus {
         green(format!(
             "All is well: {entries}, mirrored by {} and signed by {}.",
             plural(self.followers.len(), "follower"),
-            plural(self.witnesses.len(), "witness"),
+            plural(self.signers(), "witness"),
         ))
+    }
+
+    /// How many witnesses there are: the authorised ones, else those of the policy that are current.
+    fn signers(&self) -> usize {
+        match self.witnesses.len() {
+            0 => usize::try_from(self.witness_quorum.current).unwrap_or(usize::MAX),
+            authorized => authorized,
+        }
     }
 }
 
@@ -536,15 +561,7 @@ impl WitnessRow {
     pub fn new(input: WitnessInput, last_event_id: u64, now: Timestamp) -> Self {
         let size = input.size();
         let age = input.last_proof.map(|proof| seconds_since(now, proof.recorded_at));
-        let limit = match size {
-            Some(size) if size.get() >= last_event_id => WITNESS_QUIET_SECONDS,
-            _ => WITNESS_PATIENCE_SECONDS,
-        };
-        let status = match age {
-            None => WitnessFreshness::Never,
-            Some(age) if age <= limit => WitnessFreshness::Current,
-            Some(_) => WitnessFreshness::Stale,
-        };
+        let status = WitnessFreshness::new(size, age, last_event_id);
         Self {
             fingerprint: input.fingerprint,
             short_fingerprint: input.fingerprint.short(),
@@ -785,7 +802,7 @@ mod tests {
             not_signing: None,
             followers: vec![follower(1, Some(report(100, 5))), follower(2, Some(report(99, 5)))],
             witnesses: vec![witness(3, Some((98, 30))), witness(4, Some((99, 20)))],
-            quorum: majority(2),
+            policy: None,
             events_unwitnessed: Some(0),
             incidents_open: 0,
         }
@@ -818,8 +835,7 @@ mod tests {
     #[test]
     fn unknown_is_null_and_not_zero() {
         let head = head(100, 10);
-        let input =
-            LeaderInput { followers: vec![], witnesses: vec![], quorum: 0, ..healthy(&head) };
+        let input = LeaderInput { followers: vec![], witnesses: vec![], ..healthy(&head) };
         let status = LeaderStatus::new(input);
         assert_eq!(status.entries_at_risk, None);
         assert_eq!(status.unwitnessed_entries, None);
@@ -910,12 +926,29 @@ mod tests {
         assert_eq!(verdict(|i| i.witnesses[0] = witness(3, None)).colour, Colour::Red);
         let thin = verdict(|i| {
             i.witnesses[0] = witness(3, None);
-            i.quorum = 1;
+            i.policy = Some(QuorumState { required: 1, current: 1 });
         });
         assert_eq!(thin, amber("1 of 2 witnesses are not current.".into()));
         let syncing = ReportInput { status: FollowerStatus::Syncing, ..report(50, 1) };
         let behind = verdict(|i| i.followers[0] = follower(1, Some(syncing)));
         assert_eq!(behind, amber("1 of 2 followers are behind or catching up.".into()));
+    }
+
+    #[test]
+    fn a_policy_decides_who_must_sign_where_no_witness_is_authorised() {
+        let head = head(100, 10);
+        let with_policy = |current| {
+            let policy = Some(QuorumState { required: 2, current });
+            LeaderStatus::new(LeaderInput { witnesses: vec![], policy, ..healthy(&head) })
+        };
+
+        let (good, poor) = (with_policy(3), with_policy(1));
+
+        assert_eq!(good.witness_quorum, QuorumState { required: 2, current: 3 });
+        assert_eq!(good.unwitnessed_entries, Some(0));
+        assert_eq!(good.verdict.colour, Colour::Green, "{}", good.verdict.sentence);
+        assert!(good.verdict.sentence.ends_with("signed by 3 witnesses."));
+        assert_eq!(poor.verdict.colour, Colour::Red);
     }
 
     fn mirror(status: FollowerStatus) -> MirrorStatus {

@@ -14,14 +14,15 @@ use diogenes_common::store::{ReportRow, StoreError};
 use diogenes_common::view::ProfileRow;
 use diogenes_common::wire::node::QuorumRule;
 use diogenes_common::wire::status::{
-    FollowerInput, LastProof, LeaderInput, LeaderStatus, ReplicationStatus, ReportInput,
-    WitnessInput, majority, witnessed_size,
+    FollowerInput, LastProof, LeaderInput, LeaderStatus, QuorumState, ReplicationStatus,
+    ReportInput, WitnessFreshness, WitnessInput, majority, seconds_since, witnessed_size,
 };
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::lists::authorized;
 use crate::app::App;
+use crate::cosigning::{INCIDENTS, Standing};
 
 /// How long the proofs of the last 24 hours are counted only once.
 const RECOUNT_MILLIS: i64 = 60_000;
@@ -37,7 +38,7 @@ const STATES: [FollowerStatus; 4] = [
 
 /// Keeps the board and the metrics current until `stop` is cancelled.
 pub(crate) async fn run(app: App, stop: CancellationToken) -> Result<(), Failure> {
-    for kind in ["self_rolled_back", "peer_disagrees", DAMAGE] {
+    for kind in ["self_rolled_back", "peer_disagrees", DAMAGE].into_iter().chain(INCIDENTS) {
         app.node_metrics.incidents_open(kind).set(0);
     }
     let memory = Arc::new(Mutex::new(Memory::default()));
@@ -94,11 +95,19 @@ async fn gather(
     let now = app.clock.now();
     let followers = followers(app, snapshot, memory).await?;
     let witnesses = witnesses(app, snapshot, memory, now).await?;
-    let quorum = majority(witnesses.len() as u64);
-    let quorum_size = witnessed_size(&witnesses, quorum);
-    let unwitnessed = count_events(app, snapshot, memory, quorum_size.unwrap_or_default()).await?;
+    let cosigners = app.cosigning.standings(&app.store).await?;
+    let policy = policy_quorum(app, &cosigners, snapshot.last_event_id, now);
+    let quorum_size = match policy {
+        Some(_) => app.cosigning.quorum_size(),
+        None => witnessed_size(&witnesses, majority(witnesses.len() as u64)).unwrap_or_default(),
+    };
+    let unwitnessed = count_events(app, snapshot, memory, quorum_size).await?;
     let incidents_open = count_incidents(app, memory).await?;
-    show_quorum(app, quorum, witnesses.len());
+    match app.cosigning.policy() {
+        Some(policy) => show_quorum(app, policy.required() as u64, policy.witnesses().len()),
+        None => show_quorum(app, majority(witnesses.len() as u64), witnesses.len()),
+    }
+    show_cosigners(app, &cosigners);
     let status = LeaderStatus::new(LeaderInput {
         now,
         head: snapshot.head.head(),
@@ -107,11 +116,11 @@ async fn gather(
         not_signing: app.sequencer.not_signing().map(|reason| reason.to_string()),
         followers,
         witnesses,
-        quorum,
+        policy,
         events_unwitnessed: Some(unwitnessed),
         incidents_open,
     });
-    app.metrics.witnessed_tree_size.set(quorum_size.unwrap_or_default().to_sql());
+    app.metrics.witnessed_tree_size.set(quorum_size.to_sql());
     app.metrics.unwitnessed.set(gauge(unwitnessed));
     show(app, &status, memory);
     Ok(status)
@@ -299,6 +308,31 @@ fn shown_as(
     match profiles.iter().find(|profile| profile.fingerprint == node) {
         Some(profile) => (Some(profile.display_name.clone()), profile.server.clone()),
         None => (name, None),
+    }
+}
+
+/// How many witnesses of the policy are needed, and how many are current.
+fn policy_quorum(
+    app: &App,
+    cosigners: &[Standing<'_>],
+    last_event_id: u64,
+    now: Timestamp,
+) -> Option<QuorumState> {
+    let policy = app.cosigning.policy()?;
+    let is_current = |cosigner: &&Standing<'_>| {
+        let last = cosigner.last.as_ref();
+        let age = last.map(|row| seconds_since(now, row.timestamp));
+        let size = last.map(|row| row.tree_size);
+        WitnessFreshness::new(size, age, last_event_id) == WitnessFreshness::Current
+    };
+    let current = cosigners.iter().filter(is_current).count() as u64;
+    Some(QuorumState { required: policy.required() as u64, current })
+}
+
+fn show_cosigners(app: &App, cosigners: &[Standing<'_>]) {
+    for Standing { name, last } in cosigners {
+        let size = last.as_ref().map_or(0, |row| row.tree_size.to_sql());
+        app.metrics.cosigner_tree_size.with_label_values(&[*name]).set(size);
     }
 }
 

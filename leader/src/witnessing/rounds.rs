@@ -1,5 +1,5 @@
 //! Rounds: one head that all witnesses are asked to sign, so that proofs, which are entries
-//! themselves, don't chase each other.
+//! themselves, don't chase each other, and so that their cosignatures meet on one checkpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,13 @@ use diogenes_common::wire::status::majority;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::cosigning::Publisher;
 
 /// How long a round waits for its quorum before the next may open.
 const PATIENCE_MILLIS: i64 = 10_000;
+/// How far apart rounds are, however fast a policy's quorum is reached: other people's witnesses
+/// are asked.
+const SPACING_MILLIS: i64 = 1_000;
 /// How often the rule is asked at most, and at least.
 const PAUSE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
@@ -40,20 +44,15 @@ enum Next {
     Wait,
 }
 
-/// Decides whether a round opens: when an event lies beyond the last round's size and that round
-/// has its quorum or is 10 s old, or after `max_quiet`. Pure.
-fn next_round(
-    last: Option<Round>,
-    last_event_id: u64,
-    now_millis: i64,
-    max_quiet_millis: i64,
-) -> Next {
+/// Decides whether a round opens: when there is news, an event or a witness, beyond the last round's
+/// size and that round has its quorum or is 10 s old, or after `max_quiet`. Pure.
+fn next_round(last: Option<Round>, news: u64, now_millis: i64, max_quiet_millis: i64) -> Next {
     let Some(last) = last else { return Next::Open };
     let age = now_millis - last.opened_millis;
     if age >= max_quiet_millis {
         return Next::Open;
     }
-    if last_event_id <= last.size.get() {
+    if news <= last.size.get() {
         return Next::Wait;
     }
     if age >= PATIENCE_MILLIS { Next::Open } else { Next::AfterQuorum }
@@ -66,16 +65,25 @@ fn has_quorum(signed: &[Option<TreeSize>], size: TreeSize) -> bool {
     !signed.is_empty() && reached.count() as u64 >= majority(signed.len() as u64)
 }
 
-/// Names one head after the other for the witnesses, until `stop` is cancelled.
-pub(crate) async fn run(app: App, stop: CancellationToken) -> Result<(), Failure> {
+/// Names one head after the other for the witnesses, and publishes what they cosigned, until `stop`
+/// is cancelled.
+pub(crate) async fn run(
+    app: App,
+    mut publisher: Publisher,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let mut news = app.published.subscribe();
     let mut last = None;
     loop {
         let snapshot = news.borrow_and_update().clone();
         if let Some(snapshot) = snapshot {
-            match advance(&app, last, &snapshot).await {
+            match advance(&app, &mut publisher, last, &snapshot).await {
                 Ok(round) => last = round,
                 Err(error) => tracing::warn!(%error, "no round of witnesses can be opened"),
+            }
+            match publisher.publish(app.clock.steady_millis()).await {
+                Ok(size) => app.cosigning.reached(size),
+                Err(error) => tracing::warn!(%error, "cosignatures can't be counted"),
             }
         }
         tokio::select! {
@@ -85,6 +93,7 @@ pub(crate) async fn run(app: App, stop: CancellationToken) -> Result<(), Failure
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = news.changed() => {}
+            () = app.cosigning.arrival() => {}
             () = tokio::time::sleep(TICK) => {}
         }
     }
@@ -93,22 +102,40 @@ pub(crate) async fn run(app: App, stop: CancellationToken) -> Result<(), Failure
 /// Opens the next round if it is time; answers the current one.
 async fn advance(
     app: &App,
+    publisher: &mut Publisher,
     last: Option<Round>,
     snapshot: &Arc<Snapshot>,
 ) -> Result<Option<Round>, StoreError> {
     let now_millis = app.clock.steady_millis();
     let max_quiet = i64::try_from(app.max_quiet.as_millis()).unwrap_or(i64::MAX);
-    match (next_round(last, snapshot.last_event_id, now_millis, max_quiet), last) {
+    let news = snapshot.last_event_id.max(app.cosigning.witnessed().get());
+    match (next_round(last, news, now_millis, max_quiet), last) {
         (Next::Open, _) => {}
-        (Next::AfterQuorum, Some(round)) if has_quorum(&signed_sizes(app).await?, round.size) => {}
+        (Next::AfterQuorum, Some(round)) if is_done(app, publisher, round, now_millis).await? => {}
         (Next::AfterQuorum | Next::Wait, _) => return Ok(last),
     }
     let size = snapshot.size();
     // Witnesses name this head in entries that stay for ever, so it is kept for ever too.
     app.store.pin_head(&head_row(snapshot)).await?;
     app.round.send_replace(Some(snapshot.head_text.clone()));
+    if let Some(round) = publisher.open(snapshot, now_millis) {
+        app.cosigning.ask_for(round, snapshot.clone());
+    }
     tracing::debug!(round.size = %size, "a round of witnesses opened");
     Ok(Some(Round { size, opened_millis: now_millis }))
+}
+
+/// Whether a round has its quorum: the policy's, else that of the authorised witnesses.
+async fn is_done(
+    app: &App,
+    publisher: &Publisher,
+    round: Round,
+    now_millis: i64,
+) -> Result<bool, StoreError> {
+    match publisher.has_quorum(round.size) {
+        Some(done) => Ok(done && now_millis - round.opened_millis >= SPACING_MILLIS),
+        None => Ok(has_quorum(&signed_sizes(app).await?, round.size)),
+    }
 }
 
 /// The largest size that each authorised witness signed, recorded as a proof or not.

@@ -1,0 +1,182 @@
+//! Publishing: cosignatures are read from the database, where they are durable, and what is chosen
+//! is shown.
+
+use std::sync::Arc;
+
+use diogenes_common::clock::Clock;
+use diogenes_common::exit::Failure;
+use diogenes_common::head::HeadJson;
+use diogenes_common::merkle::TreeSize;
+use diogenes_common::note::Vkey;
+use diogenes_common::policy::{Policy, PolicyWitness};
+use diogenes_common::read::{CheckpointBoard, Snapshot};
+use diogenes_common::statement::Category;
+use diogenes_common::store::{Store, StoreError};
+
+use super::publication::{Publication, Round};
+use super::settings::Decided;
+use crate::boot::store_failure;
+use crate::start::{self, Opened};
+
+/// The name under which the database keeps the largest size that was published, or [`NEWEST`].
+const PUBLISHED: &str = "checkpoint_published";
+
+/// What is kept there while the checkpoint of every head is published.
+const NEWEST: &str = "newest";
+
+/// The most cosignatures that are read at once.
+const MAX_ROWS: u64 = 4_096;
+
+/// The most sizes that a start looks at for the newest that has a quorum.
+const MAX_SIZES: usize = 256;
+
+/// The one that chooses what is published.
+pub(crate) struct Publisher {
+    /// `None` where nothing needs a cosignature.
+    publication: Option<Publication>,
+    log: Vkey,
+    store: Store,
+    board: CheckpointBoard,
+    /// What the database keeps under [`PUBLISHED`].
+    kept: TreeSize,
+}
+
+impl Publisher {
+    /// Shows what was published last, before anybody can ask.
+    pub(crate) async fn start(
+        decided: &Decided,
+        log: Vkey,
+        store: &Store,
+        opened: &Opened,
+        clock: &dyn Clock,
+    ) -> Result<Self, Failure> {
+        let now_millis = clock.steady_millis();
+        let policy = decided.policy.clone().filter(|policy| !policy.quorum_is_none());
+        let board = CheckpointBoard::default();
+        let mut publisher =
+            Self { publication: None, log, store: store.clone(), board, kept: TreeSize::ZERO };
+        let Some(policy) = policy else {
+            store.put_meta(PUBLISHED, NEWEST).await.map_err(store_failure)?;
+            return Ok(publisher);
+        };
+        warn_of_too_few(&policy, store).await.map_err(store_failure)?;
+        let floor = floor(store, opened.head.tree_size).await.map_err(store_failure)?;
+        publisher.kept = floor;
+        let mut publication = Publication::new(policy, decided.mode, floor);
+        publisher.resume(&mut publication, opened, now_millis).await.map_err(store_failure)?;
+        publisher.publication = Some(publication);
+        publisher.show(now_millis).await.map_err(store_failure)?;
+        Ok(publisher)
+    }
+
+    /// Where readers see what is published.
+    pub(crate) fn board(&self) -> &CheckpointBoard {
+        &self.board
+    }
+
+    /// The round of a head, to be cosigned from now on.
+    pub(crate) fn open(&mut self, snapshot: &Snapshot, now_millis: i64) -> Option<Arc<Round>> {
+        let round = Arc::new(Round::of(&snapshot.checkpoint, &self.log, now_millis)?);
+        if let Some(publication) = &mut self.publication {
+            publication.open(round.clone());
+        }
+        Some(round)
+    }
+
+    /// Whether the round of this size has the policy's quorum; `None` where none is needed.
+    pub(crate) fn has_quorum(&self, size: TreeSize) -> Option<bool> {
+        self.publication.as_ref().map(|publication| publication.has_quorum(size))
+    }
+
+    /// Counts the cosignatures that are stored by now and shows what follows from them; answers
+    /// the largest size that has a quorum.
+    pub(crate) async fn publish(&mut self, now_millis: i64) -> Result<TreeSize, StoreError> {
+        let Some(publication) = &mut self.publication else { return Ok(TreeSize::ZERO) };
+        if let Some(from) = publication.counts_from() {
+            publication.count(&self.store.cosignatures(from, MAX_ROWS).await?);
+        }
+        let quorum_size = publication.quorum_size().unwrap_or_default();
+        self.show(now_millis).await?;
+        Ok(quorum_size)
+    }
+
+    /// Shows what is chosen, once it is durable that nothing smaller may be shown any more.
+    async fn show(&mut self, now_millis: i64) -> Result<(), StoreError> {
+        let Some(publication) = &mut self.publication else { return Ok(()) };
+        let choice = publication.choose(now_millis);
+        let floor = publication.floor();
+        if self.kept < floor {
+            self.store.put_meta(PUBLISHED, &floor.to_string()).await?;
+            self.kept = floor;
+        }
+        self.board.set(choice);
+        Ok(())
+    }
+
+    /// Goes on from the newest stored checkpoint that a quorum cosigned and that lies on the
+    /// history which is held.
+    async fn resume(
+        &self,
+        publication: &mut Publication,
+        opened: &Opened,
+        now_millis: i64,
+    ) -> Result<(), StoreError> {
+        let rows = self.store.cosignatures(TreeSize::ZERO, MAX_ROWS).await?;
+        let edge = opened.chain.edge();
+        let sizes = rows.chunk_by(|a, b| a.tree_size == b.tree_size);
+        for rows in sizes.filter(|rows| rows[0].tree_size <= edge.size()).take(MAX_SIZES) {
+            let size = rows[0].tree_size;
+            let Some(round) = self.stored_round(size, now_millis).await? else { continue };
+            let is_ours =
+                start::root_at(&self.store, edge, size).await? == round.checkpoint().tree().hash;
+            if is_ours && publication.resume(Arc::new(round), rows) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The round that a stored head was opened with.
+    async fn stored_round(
+        &self,
+        size: TreeSize,
+        now_millis: i64,
+    ) -> Result<Option<Round>, StoreError> {
+        let heads = self.store.heads_of(size).await?;
+        let texts = heads.iter().filter_map(|head| head.head_json.as_deref());
+        let mut heads = texts.filter_map(|text| serde_json::from_str::<HeadJson>(text).ok());
+        Ok(heads.find_map(|head| Round::of(&head.checkpoint, &self.log, now_millis)))
+    }
+}
+
+/// Below which size nothing is published; `newest` is the size of the newest head.
+async fn floor(store: &Store, newest: TreeSize) -> Result<TreeSize, StoreError> {
+    match store.meta(PUBLISHED).await?.as_deref() {
+        None => Ok(TreeSize::ZERO),
+        Some(NEWEST) => {
+            store.put_meta(PUBLISHED, &newest.to_string()).await?;
+            Ok(newest)
+        }
+        Some(size) => {
+            let size = size.parse().ok().and_then(TreeSize::new);
+            size.ok_or(StoreError::Malformed { table: "local_meta" })
+        }
+    }
+}
+
+/// Tells the operator of a quorum that can't come together.
+async fn warn_of_too_few(policy: &Policy, store: &Store) -> Result<(), StoreError> {
+    let rows = store.endorsed(Category::Witness.as_str()).await?;
+    let authorized: Vec<_> =
+        rows.iter().filter(|row| row.revoked_by.is_none()).map(|row| row.fingerprint).collect();
+    let can_cosign = |witness: &PolicyWitness| {
+        witness.url().is_some() || authorized.contains(&witness.vkey().key().fingerprint())
+    };
+    if !policy.has_quorum(can_cosign) {
+        tracing::warn!(
+            "the quorum of WITNESS_POLICY needs witnesses that have neither a URL there nor the \
+             operator's authorisation: nothing reaches it"
+        );
+    }
+    Ok(())
+}
