@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use diogenes_common::merkle::TileId;
 use diogenes_tests::http::Node;
 
 use drive::{Until, drive};
@@ -54,6 +55,16 @@ enum Command {
     },
     /// Ask for inclusion proofs of random entries.
     Proofs(Options),
+    /// Read random complete tiles of leaf hashes.
+    Tiles(Options),
+    /// Read random complete entry bundles, 256 entries each.
+    Bundles {
+        #[command(flatten)]
+        options: Options,
+        /// Without compression.
+        #[arg(long)]
+        plain: bool,
+    },
     /// Seven appends, two proofs and one read of an entry out of ten requests.
     Mixed(Options),
     /// Measure a leader in this process that stores nothing: no leader can be faster here.
@@ -115,6 +126,10 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Append(options) => measure(options, Mode::Append, 64),
         Command::Batch(options) => measure(options, Mode::Batch, 4),
         Command::Proofs(options) => measure(options, Mode::Proofs, 64),
+        Command::Tiles(options) => measure(options, Mode::Tiles, 64),
+        Command::Bundles { options, plain } => {
+            measure(options, Mode::Bundles { plain: *plain }, 64)
+        }
         Command::Mixed(options) => measure(options, Mode::Mixed, 64),
         Command::Replicate { options, format } => {
             measure(options, Mode::Replicate { binary: *format == Format::Binary }, 1)
@@ -151,6 +166,13 @@ async fn measured(options: &Options, mode: Mode, clients: usize) -> anyhow::Resu
     let server = options.server.clone().with_token(token.clone());
     let size = match mode {
         Mode::Proofs | Mode::Mixed => server.size().await?,
+        Mode::Tiles | Mode::Bundles { .. } => {
+            let size = server.size().await?;
+            if size < TileId::WIDTH as u64 {
+                bail!("the log has {size} entries, and its first complete tile 256; append more");
+            }
+            size
+        }
         _ => 0,
     };
     let verify = options.verify || options.follower.is_some();

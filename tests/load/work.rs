@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use diogenes_common::merkle::Hash;
+use diogenes_common::merkle::{BundlePath, Hash, TileId, TilePath};
 
 /// How many events a batch holds.
 const BATCH: u64 = 1_000;
@@ -16,6 +16,8 @@ pub(crate) enum Mode {
     Batch,
     Replicate { binary: bool },
     Proofs,
+    Tiles,
+    Bundles { plain: bool },
     Mixed,
 }
 
@@ -27,6 +29,9 @@ impl Mode {
             Self::Replicate { binary: true } => "replicate binary",
             Self::Replicate { binary: false } => "replicate json",
             Self::Proofs => "proofs",
+            Self::Tiles => "tiles",
+            Self::Bundles { plain: false } => "bundles gzip",
+            Self::Bundles { plain: true } => "bundles plain",
             Self::Mixed => "mixed",
         }
     }
@@ -39,7 +44,7 @@ pub(crate) struct Plan {
     pub(crate) host: String,
     pub(crate) token: Option<String>,
     pub(crate) event_bytes: usize,
-    /// The log's size when proofs of its entries are asked for.
+    /// The log's size when its entries, tiles or their proofs are asked for.
     pub(crate) size: u64,
     /// Whether what the leader acknowledged is kept, to be verified.
     pub(crate) keep_receipts: bool,
@@ -58,6 +63,7 @@ enum Asked {
     Append,
     Batch,
     Replicate { binary: bool },
+    Bundle,
     Read,
 }
 
@@ -118,6 +124,18 @@ impl<'a> Work<'a> {
                 self.get(&path, accept)
             }
             Mode::Proofs => self.proof(),
+            Mode::Tiles => {
+                self.asked = Asked::Read;
+                let tile = TileId { level: 0, index: self.random_tile() };
+                let path = TilePath::complete(tile).map(|path| format!("/{path}"));
+                self.get(&path.unwrap_or_default(), "*/*")
+            }
+            Mode::Bundles { plain } => {
+                self.asked = Asked::Bundle;
+                let path = BundlePath::complete(self.random_tile());
+                let coding = if plain { "identity" } else { "gzip" };
+                self.get(&format!("/{path}"), &format!("*/*\r\naccept-encoding: {coding}"))
+            }
             Mode::Mixed => match self.random() % 10 {
                 0 | 1 => self.proof(),
                 2 => {
@@ -134,6 +152,7 @@ impl<'a> Work<'a> {
     pub(crate) fn came(&mut self, body: &[u8], receipts: &mut Vec<Receipt>) -> Came {
         match self.asked {
             Asked::Read => Came::Entries { count: 1, last: false },
+            Asked::Bundle => Came::Entries { count: TileId::WIDTH as u64, last: false },
             Asked::Append if !self.plan.keep_receipts => Came::Entries { count: 1, last: false },
             Asked::Append => match receipt(body) {
                 Some(receipt) => {
@@ -180,6 +199,11 @@ impl<'a> Work<'a> {
         let head = format!("GET {path} HTTP/1.1\r\naccept: {accept}\r\n{}\r\n", common(self.plan));
         self.scratch.extend_from_slice(head.as_bytes());
         &self.scratch
+    }
+
+    /// One of the complete tiles of level 0.
+    fn random_tile(&mut self) -> u64 {
+        self.random() % (self.plan.size / TileId::WIDTH as u64).max(1)
     }
 
     fn random_id(&mut self) -> u64 {

@@ -96,6 +96,11 @@ impl BundlePath {
         (1..=FULL).contains(&width).then_some(Self { index, width })
     }
 
+    /// The path of a bundle with all its entries.
+    pub const fn complete(index: u64) -> Self {
+        Self { index, width: FULL }
+    }
+
     /// The path under which a log of this size serves the bundle: with all entries that it has,
     /// if it has any.
     pub fn in_tree(index: u64, size: TreeSize) -> Option<Self> {
