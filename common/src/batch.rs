@@ -16,6 +16,6 @@ pub use chain::{BrokenRule, Chain, Entry, EntryFault, Log, ResumeError, Stored, 
 pub(crate) use encoding::base64_hashes;
 pub use encoding::{
     Batch, BatchHeader, DecodeError, ENTRY_BUDGET, Encoding, MAX_BODY_BYTES, MAX_ENTRIES, decode,
-    encode,
+    encode, recover_leaf,
 };
 pub use verify::{BatchFault, FaultClass, Missing, ProvenFault, VerifiedBatch, verify_batch};

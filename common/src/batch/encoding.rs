@@ -218,7 +218,7 @@ fn decode_json(bytes: &[u8]) -> Result<Batch, DecodeError> {
 }
 
 /// Takes the leaf out of an entry's JSON view, so that it has the hash that the view shows.
-fn recover_leaf(view: &str) -> Result<Vec<u8>, DecodeError> {
+pub fn recover_leaf(view: &str) -> Result<Vec<u8>, DecodeError> {
     // Leaders write the leaf's own bytes after the hash.
     if let Some((shown, rest)) = split_view(view.as_bytes()) {
         let leaf = [b"{", rest].concat();

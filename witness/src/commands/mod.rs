@@ -5,6 +5,7 @@ mod evidence;
 mod fingerprint;
 mod history;
 mod profile;
+mod proof;
 mod recover;
 mod run;
 mod status;
@@ -86,6 +87,9 @@ enum Command {
     /// Check or read a file of evidence; needs no network.
     #[command(subcommand)]
     Evidence(evidence::Evidence),
+    /// Check that an entry is in a log, from files alone; needs no network.
+    #[command(subcommand)]
+    Proof(proof::Proof),
     /// Check or show the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -169,6 +173,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             command.run(&at(flags, LogTo::Stderr)?)
         }
         Command::Evidence(command) => command.run(json),
+        Command::Proof(command) => command.run(json),
         Command::Config(ConfigCommand::Check) => {
             println!("{}", load(flags)?.check_summary());
             Ok(())
@@ -324,6 +329,8 @@ mod tests {
             "recover --forward --server http://localhost:8000",
             "evidence verify fork.json --log-id x --fingerprint y",
             "evidence explain fork.json",
+            "proof verify 42.tlog-proof --policy trust.policy",
+            "proof verify 42.tlog-proof --policy trust.policy --entry 42.json --json",
             "config check",
             "config show --json",
             "completions bash",
@@ -341,6 +348,7 @@ mod tests {
             "set-profile --type federation --display-name W --server http://localhost:8000",
             "run --server http://localhost:8000 --interval 1s --schedule x",
             "check --server http://localhost:8000 --entry 0",
+            "proof verify 42.tlog-proof",
         ] {
             let words = std::iter::once("diogenes-witness").chain(typed.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{typed}");
