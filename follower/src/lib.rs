@@ -8,6 +8,8 @@ mod boot;
 mod commands;
 mod http;
 mod metrics;
+mod mirror;
+mod published;
 mod replica;
 mod report;
 mod serve;

@@ -29,6 +29,8 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::boot::{self, Booted, Upstream};
 use crate::http::{self as routes, App};
 use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::published::Follow;
 use crate::replica::{Class, Event, Now};
 use crate::report;
 use crate::sync::source::Source;
@@ -53,6 +55,7 @@ pub struct Follower {
     router: Router,
     app: App,
     stages: Stages,
+    published: Follow,
     key: Arc<SigningKey>,
     operator: Fingerprint,
     facts: watch::Sender<Arc<Facts>>,
@@ -98,6 +101,11 @@ impl Follower {
             json_only: settings.value(&REPLICATE_FORMAT) == ReplicateFormat::Json,
         })
         .await?;
+        let mirror = Mirror::of(settings, &data)?;
+        if let Some(mirror) = &mirror {
+            tracing::info!(vkey = %mirror.vkey(), "published checkpoints are cosigned as mirrored");
+        }
+        let checkpoints = CheckpointBoard::default();
         let facts = watch::Sender::new(Arc::new(first_facts(&upstream, &shared)));
         let round = watch::Sender::new(None);
         let reads = Reads::new(read::Setup {
@@ -105,11 +113,18 @@ impl Follower {
             published: shared.published.clone(),
             round: round.subscribe(),
             facts: facts.subscribe(),
-            checkpoints: CheckpointBoard::default(),
+            checkpoints: checkpoints.clone(),
             board: StatusBoard::default(),
             clock,
             tasks: tasks.clone(),
         });
+        let published = Follow {
+            shared: shared.clone(),
+            sources: upstream.sources.clone(),
+            board: checkpoints,
+            mirror,
+            poll: settings.value(&POLL),
+        };
         let app = App { reads, shared, sources: upstream.sources.clone().into() };
         let limiter = Limiter::from_settings(settings, |_| false);
         let router = router(&app, &limiter);
@@ -120,6 +135,7 @@ impl Follower {
             router,
             app,
             stages,
+            published,
             key,
             operator,
             facts,
@@ -148,6 +164,7 @@ impl Follower {
         let store = shared.store.clone();
         tasks.spawn_essential("checkpoints", store.keep_folded(tasks.token()));
         tasks.spawn_essential("upkeep", upkeep(shared.clone()));
+        tasks.spawn_essential("published checkpoint", self.published.run());
         tasks.spawn_essential("report", report::run(shared.clone(), sources.clone(), key.clone()));
         tasks.spawn_essential("facts", keep_facts(shared.clone(), sources, facts));
         tasks.spawn_essential("rounds", show_rounds(shared.clone(), round));

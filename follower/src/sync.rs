@@ -78,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) round: watch::Sender<Option<Arc<Accepted>>>,
     /// Wakes the reporter.
     pub(crate) changed: Notify,
+    /// Held while evidence is stored.
+    latching: tokio::sync::Mutex<()>,
     log: Mutex<Option<Log>>,
     replica: Mutex<Replica>,
     observed: Mutex<BTreeSet<(String, &'static str)>>,
@@ -115,7 +117,7 @@ impl Shared {
         }
     }
 
-    fn observed(&self, at: Timestamp) -> Observed {
+    pub(crate) fn observed(&self, at: Timestamp) -> Observed {
         Observed { at, by: self.name.clone() }
     }
 
@@ -187,6 +189,7 @@ pub(crate) async fn open(setup: Setup) -> Result<(Arc<Shared>, Stages), Failure>
         stored: watch::Sender::new(tree),
         round: watch::Sender::new(round),
         changed: Notify::new(),
+        latching: tokio::sync::Mutex::default(),
         log: Mutex::new(chain.log().cloned()),
         replica: Mutex::new(replica),
         observed: Mutex::default(),

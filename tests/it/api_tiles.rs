@@ -2,15 +2,19 @@
 //! on both databases.
 
 use diogenes_common::checkpoint::{self, Checkpoint};
+use diogenes_common::cosignature::verify_cosignature;
+use diogenes_common::keys::SigningKey;
 use diogenes_common::merkle::{Edge, Hash, TileId, TilePath, TreeSize};
+use diogenes_common::note::Note;
 use serde_json::json;
 
-use crate::site::{Place, Running, Site, TOKEN, on_both};
+use crate::site::{Place, Running, Site, TOKEN, eventually, on_both};
 
 on_both!(
     a_stranger_rebuilds_the_tree_from_bundles_and_finds_it_in_the_tiles,
     raw_bytes_are_added_and_answered_with_their_index,
     who_may_add_raw_bytes_is_the_operators_choice,
+    a_mirror_shows_what_the_leader_published_and_cosigns_it_where_asked_to,
 );
 
 async fn checkpoint(site: &Site, node: &Running) -> Checkpoint {
@@ -118,4 +122,28 @@ async fn who_may_add_raw_bytes_is_the_operators_choice(place: Place) {
     let follower = closed.follower().await;
     let refused = follower.request("POST", "/add").body("text/plain", *b"x").send().await;
     assert_eq!((refused.status, refused.problem().as_str()), (403, "read_only_follower"));
+}
+
+async fn a_mirror_shows_what_the_leader_published_and_cosigns_it_where_asked_to(place: Place) {
+    let site = place.start().await;
+    let plain = site.follower().await;
+    let mirror = site.follower_with(&[("MIRROR_NAME", "mirror.example")]).await;
+    site.grow(20).await;
+
+    eventually("both show the published checkpoint", async || {
+        let published = site.leader.get("/checkpoint").await.body;
+        let cosigned = mirror.get("/checkpoint").await.body;
+        plain.get("/checkpoint").await.body == published
+            && cosigned.starts_with(&published)
+            && cosigned.len() > published.len()
+    })
+    .await;
+
+    let text = String::from_utf8(mirror.get("/checkpoint").await.body).unwrap();
+    let note = Note::parse(text.as_bytes()).unwrap();
+    let opened = checkpoint::open(&text, site.origin().as_str(), site.operator()).unwrap();
+    let key = SigningKey::from_pem(&mirror.file("mirror.pem")).unwrap();
+    let line = note.signatures().last().unwrap();
+    assert_eq!(line.name().as_str(), "mirror.example/mirror");
+    assert!(verify_cosignature(line, &opened, key.public()).is_ok());
 }

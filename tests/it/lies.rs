@@ -56,7 +56,26 @@ fn other_history(liar: &Liar, size: u64, until: u64) -> Book {
 }
 
 /// Every lie that a follower and a witness must survive (docs/reliability.md).
-const LIES: [Lie; 11] = [
+const LIES: [Lie; 13] = [
+    Lie {
+        name: "a checkpoint of another history",
+        tell: |liar| {
+            let other = other_history(liar, LEVEL / 2, LEVEL - 3);
+            liar.story().published = Some(other.head(LEVEL - 3).checkpoint);
+        },
+        follower: Outcome::Latched("fork_prefix"),
+        witness_refuses: false,
+    },
+    Lie {
+        name: "a checkpoint of the same size and another root",
+        tell: |liar| {
+            let size = liar.story().book.size();
+            let other = other_history(liar, LEVEL / 2, size);
+            liar.story().published = Some(other.head(size).checkpoint);
+        },
+        follower: Outcome::Latched("fork_same_size"),
+        witness_refuses: false,
+    },
     Lie {
         name: "flipped byte",
         tell: |liar| {

@@ -66,7 +66,7 @@ pub(crate) struct Site {
 pub(crate) struct Running {
     address: SocketAddr,
     tasks: Tasks,
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
 }
 
 impl Place {
@@ -106,7 +106,7 @@ impl Place {
         let leader = leader.unwrap_or_else(|failure| panic!("{failure:?}"));
         let address = leader.address();
         tasks.spawn(async move { leader.run().await.unwrap() });
-        let leader = Running { address, tasks, _directory: None };
+        let leader = Running { address, tasks, directory: None };
         let known: WellKnown = leader.json("/.well-known/diogenes").await;
         let (operator, origin) = (known.operator_public_key, known.origin);
         Site { leader, operator, origin, place: self }
@@ -158,6 +158,11 @@ impl Site {
     /// Starts a follower, with a database of the leader's kind, and waits until it has verified
     /// what the leader has now.
     pub(crate) async fn follower(&self) -> Running {
+        self.follower_with(&[]).await
+    }
+
+    /// The same with further settings.
+    pub(crate) async fn follower_with(&self, further: &[(&str, &str)]) -> Running {
         let directory = TempDir::new().unwrap();
         // Its own: two nodes lock each other out of one.
         let on_postgres = self.place.database.is_some();
@@ -173,6 +178,7 @@ impl Site {
             ("RATE_LIMIT_LOG_READ", "0"),
             ("RATE_LIMIT_API_QUERY", "0"),
         ];
+        settings.extend(further);
         settings.extend(database.as_deref().map(|database| ("DATABASE_URL", database)));
         let settings = load(Role::Follower, directory.path(), &settings);
         let tasks = Tasks::new();
@@ -180,7 +186,7 @@ impl Site {
         let follower = follower.unwrap_or_else(|failure| panic!("{failure:?}"));
         let address = follower.address();
         tasks.spawn(async move { follower.run().await.unwrap() });
-        let follower = Running { address, tasks, _directory: Some(directory) };
+        let follower = Running { address, tasks, directory: Some(directory) };
         self.level(&follower).await;
         follower
     }
@@ -239,6 +245,12 @@ impl Site {
 }
 
 impl Running {
+    /// A file of the follower's data directory.
+    pub(crate) fn file(&self, name: &str) -> String {
+        let directory = self.directory.as_ref().expect("a follower has one");
+        std::fs::read_to_string(directory.path().join("data").join(name)).unwrap()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -28,6 +28,8 @@ pub struct Story {
     pub book: Book,
     /// The head over them.
     pub head: HeadJson,
+    /// The checkpoint that it publishes, if another than the head's.
+    pub published: Option<String>,
     /// What is done to a batch before it is sent.
     pub garble: Option<fn(&mut Batch)>,
     /// The statuses that followers reported.
@@ -52,10 +54,12 @@ impl Liar {
     /// When there is no free port.
     pub async fn start(book: Book) -> Self {
         let head = book.head(book.size());
-        let story = Story { book, head, garble: None, reports: Vec::new(), proofs: Vec::new() };
+        let (reports, proofs) = (Vec::new(), Vec::new());
+        let story = Story { book, head, published: None, garble: None, reports, proofs };
         let story = Arc::new(Mutex::new(story));
         let router = Router::new()
             .route("/.well-known/diogenes", get(well_known))
+            .route("/checkpoint", get(checkpoint))
             .route("/api/v1/log/sth", get(head_of))
             .route("/api/v1/log/tree-head", get(head_of))
             .route("/api/v1/log/replicate", get(replicate))
@@ -126,6 +130,11 @@ async fn well_known(State(story): Shared) -> Json<Value> {
 
 async fn head_of(State(story): Shared) -> Json<HeadJson> {
     Json(lock(&story).head.clone())
+}
+
+async fn checkpoint(State(story): Shared) -> String {
+    let story = lock(&story);
+    story.published.clone().unwrap_or_else(|| story.head.checkpoint.clone())
 }
 
 async fn replicate(

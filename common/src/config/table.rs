@@ -160,6 +160,9 @@ settings! {
     REPLICATE_FORMAT: ReplicateFormat =
         "DIOGENES_REPLICATE_FORMAT", Default::Same("binary"), FOLLOWER;
 
+    /// Under this name, with /mirror behind it, checkpoints are cosigned as stored and served; empty is not at all.
+    MIRROR_NAME: Option<String> = "MIRROR_NAME", Default::Same(""), FOLLOWER;
+
     /// Another name for the witness's data directory.
     WITNESS_HOME: Option<PathBuf> = "DIOGENES_WITNESS_HOME", Default::Same(""), WITNESS;
     /// The full fingerprint of the operator key that a log must have at first contact.

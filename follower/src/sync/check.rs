@@ -114,7 +114,7 @@ pub(super) enum Feedback {
 
 /// What evidence is made from.
 #[derive(Debug)]
-pub(super) enum Proof {
+pub(crate) enum Proof {
     /// A batch that proves it, perhaps with entries that only the store has.
     Batch(Box<ProvenFault>),
     /// All of it.

@@ -58,9 +58,14 @@ pub(super) fn fork_prefix(
     })
 }
 
+/// A proof that is complete already.
+pub(crate) fn file(evidence: Evidence) -> Proof {
+    Proof::File(Box::new(evidence))
+}
+
 /// Writes the evidence durably, to the database and to a file, and latches. `None` if the evidence
 /// does not convince the verifier that strangers use.
-pub(super) async fn latch(
+pub(crate) async fn latch(
     shared: &Shared,
     url: &str,
     upto: Option<TreeSize>,
@@ -78,6 +83,14 @@ pub(super) async fn latch(
         }
     };
     let Some(evidence) = evidence else { return Ok(None) };
+    // What one task proves another may prove at the same moment: the first file stays.
+    let _one_at_a_time = shared.latching.lock().await;
+    if let Ok(Some(incident)) = open_latch(&shared.store).await
+        && let Some(evidence) = incident.evidence_id
+    {
+        shared.on(Event::EvidenceStored { kind: kind_of(&incident.reason), evidence });
+        return Ok(Some(()));
+    }
     let (kind, bytes) = (evidence.kind(), evidence.to_bytes());
     if let Err(error) = evidence::verify(&bytes, None, None) {
         tracing::error!(%error, kind = kind.as_str(), "evidence that proves nothing");

@@ -180,6 +180,13 @@ impl Source {
         self.client.get(&self.url, &path).within(SMALL).json().await
     }
 
+    /// The checkpoint that the node publishes, as text that nobody verified.
+    pub(crate) async fn checkpoint(&self, limit: usize) -> Result<String, FetchError> {
+        let asking = self.client.get(&self.url, "/checkpoint").within(SMALL).up_to(limit);
+        let answer = asking.send().await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
     /// What the node says about itself: advice.
     pub(crate) async fn well_known(&self) -> Result<WellKnown, FetchError> {
         self.client.get(&self.url, "/.well-known/diogenes").within(SMALL).json().await
