@@ -11,6 +11,7 @@ use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::{Hash, TreeRoot, TreeSize};
 
 use crate::judge::Seen;
+use crate::log::{LogKey, LogName};
 use crate::state::{Interrupt, Interrupted, Moment};
 
 /// How many entries a history has.
@@ -114,12 +115,32 @@ impl History {
     }
 
     pub(crate) fn seen(&self, size: u64, timestamp: Timestamp) -> Seen {
-        let origin = self.origin();
-        let checkpoint = Checkpoint::new(origin.as_str(), self.tree(size)).expect("a checkpoint");
-        let name = origin.as_str().parse().expect("a key name");
-        let note = sign_checkpoint(&checkpoint, &name, &self.operator);
+        let note = self.checkpoint(size);
         let json = self.head(size, timestamp).sign(&self.operator).to_json(note, size);
-        Seen::recognise(json, self.operator.public(), &origin).expect("an own head")
+        Seen::recognise(json, self.operator.public(), &self.origin).expect("an own head")
+    }
+
+    /// The log's name, as it is for any log.
+    pub(crate) fn name(&self) -> LogName {
+        LogName::from(&self.origin)
+    }
+
+    /// The key under which the log signs its checkpoints.
+    pub(crate) fn log_key(&self) -> LogKey {
+        LogKey::of_operator(&self.origin, self.operator.public()).expect("a key name")
+    }
+
+    /// The signed checkpoint of a size.
+    pub(crate) fn checkpoint(&self, size: u64) -> String {
+        let origin = self.origin.as_str();
+        let checkpoint = Checkpoint::new(origin, self.tree(size)).expect("a checkpoint");
+        sign_checkpoint(&checkpoint, &origin.parse().expect("a key name"), &self.operator)
+    }
+
+    /// What the log sends to a witness that stands at `old`.
+    pub(crate) fn body(&self, old: u64, new: u64) -> Vec<u8> {
+        let proof = if old == 0 || old >= new { Vec::new() } else { self.consistency(old, new) };
+        body(old, &proof, &self.checkpoint(new))
     }
 
     pub(crate) fn consistency(&self, old: u64, new: u64) -> Vec<Hash> {
@@ -129,6 +150,13 @@ impl History {
     fn hashes(&self, size: u64) -> Vec<Hash> {
         self.leaves[..index(size)].iter().map(Leaf::leaf_hash).collect()
     }
+}
+
+/// A request to add a checkpoint.
+pub(crate) fn body(old: u64, proof: &[Hash], note: &str) -> Vec<u8> {
+    let mut lines = vec![format!("old {old}")];
+    lines.extend(proof.iter().map(Hash::to_base64));
+    format!("{}\n\n{note}", lines.join("\n")).into_bytes()
 }
 
 fn index(size: u64) -> usize {
