@@ -114,7 +114,12 @@ impl Peer {
     }
 }
 
-async fn operator(leader: &Running, method: &str, path: &str, body: Option<Value>) -> Answer {
+pub(crate) async fn operator(
+    leader: &Running,
+    method: &str,
+    path: &str,
+    body: Option<Value>,
+) -> Answer {
     let request = leader.request(method, &format!("/api/v1/operator/{path}")).token(TOKEN);
     match body {
         Some(body) => request.json(&body).send().await,

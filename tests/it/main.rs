@@ -7,6 +7,7 @@ mod api_log;
 mod api_tiles;
 mod bad_input;
 mod configuration;
+mod cosigning;
 mod crash;
 mod lies;
 mod metrics_doc;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use diogenes_common::merkle::TreeRoot;
+use diogenes_tests::cosigner::{Cosigner, Mood};
 use serde_json::json;
 
 use crate::api_federation::{Peer, authorize, submit};
@@ -54,7 +55,9 @@ fn compare(role: &str, answered: &Families) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_metric_is_documented_and_every_documented_one_is_there() {
-    let site = Place::sqlite().start().await;
+    let (place, cosigner) = (Place::sqlite(), Cosigner::start(62, Mood::Honest).await);
+    let path = place.write("policy.txt", &format!("{}quorum none\n", cosigner.line().0));
+    let site = place.start_with(&[("WITNESS_POLICY", &path)]).await;
     // Families with labels show with their first series: a follower's and a witness's.
     let (mirror, witness) = (Peer::new(60), Peer::new(61));
     mirror.register(&site.leader).await;
@@ -68,6 +71,7 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
         status["followers"][0].is_object() && status["witnesses"][0].is_object()
     })
     .await;
+    eventually("the witness of the policy cosigns", async || cosigner.size() > 0).await;
 
     compare("Leader", &answered(&site.leader).await);
     compare("Follower", &answered(&follower).await);

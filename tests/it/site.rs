@@ -8,6 +8,7 @@ use std::time::Duration;
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::config::{Environment, Flags, Settings};
+use diogenes_common::exit::Failure;
 use diogenes_common::files::Role;
 use diogenes_common::head::{HeadJson, Origin, SignedHead};
 use diogenes_common::keys::PublicKey;
@@ -86,6 +87,35 @@ impl Place {
 
     /// Starts a leader with further settings.
     pub(crate) async fn start_with(self, settings: &[(&str, &str)]) -> Site {
+        self.start_at(settings, Arc::new(SystemClock)).await
+    }
+
+    /// Starts a leader with further settings and a clock of the test's own.
+    pub(crate) async fn start_at(self, settings: &[(&str, &str)], clock: Arc<dyn Clock>) -> Site {
+        let tasks = Tasks::new();
+        let leader = self.leader(settings, clock, &tasks).await;
+        let leader = leader.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let address = leader.address();
+        // Not one of its own tasks, or it would wait for its own end.
+        Tasks::new().spawn(async move { leader.run().await.unwrap() });
+        let leader = Running { address, tasks, directory: None };
+        let known: WellKnown = leader.json("/.well-known/diogenes").await;
+        let (operator, origin) = (known.operator_public_key, known.origin);
+        Site { leader, operator, origin, place: self }
+    }
+
+    /// Why a leader does not start with these settings.
+    pub(crate) async fn refusal(&self, settings: &[(&str, &str)]) -> Failure {
+        let started = self.leader(settings, Arc::new(SystemClock), &Tasks::new()).await;
+        started.err().expect("the leader starts")
+    }
+
+    async fn leader(
+        &self,
+        settings: &[(&str, &str)],
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Result<Leader, Failure> {
         let mut all = vec![
             ("OPERATOR_TOKEN", TOKEN),
             ("DIOGENES_ORIGIN", "log.example/it"),
@@ -100,16 +130,14 @@ impl Place {
         all.retain(|(name, _)| settings.iter().all(|(set, _)| set != name));
         all.extend(settings);
         let settings = load(Role::Leader, self.directory.path(), &all);
-        let (tasks, clock) = (Tasks::new(), Arc::new(SystemClock));
-        let options = Options::default();
-        let leader = Leader::start(&settings, options, clock, tasks.clone()).await;
-        let leader = leader.unwrap_or_else(|failure| panic!("{failure:?}"));
-        let address = leader.address();
-        tasks.spawn(async move { leader.run().await.unwrap() });
-        let leader = Running { address, tasks, directory: None };
-        let known: WellKnown = leader.json("/.well-known/diogenes").await;
-        let (operator, origin) = (known.operator_public_key, known.origin);
-        Site { leader, operator, origin, place: self }
+        Leader::start(&settings, Options::default(), clock, tasks.clone()).await
+    }
+
+    /// Writes a file beside the data directory; answers its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
     }
 }
 
@@ -144,6 +172,11 @@ fn load(role: Role, directory: &Path, settings: &[(&str, &str)]) -> Settings {
 impl Site {
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Stops the leader; what it kept can be started again, as soon as it gave up its locks.
+    pub(crate) fn stop(self) -> Place {
+        self.place
     }
 
     /// A file of the leader's data directory.

@@ -1,6 +1,7 @@
 //! Harness of the integration tests, and what the load generator and the quickstart share with it.
 
 pub mod book;
+pub mod cosigner;
 pub mod documents;
 pub mod http;
 pub mod liar;

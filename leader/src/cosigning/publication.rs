@@ -208,6 +208,8 @@ fn line_of(
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use diogenes_common::checkpoint::sign_checkpoint;
     use diogenes_common::clock::Timestamp;
     use diogenes_common::cosignature::cosign;
@@ -237,7 +239,7 @@ mod tests {
         for n in 2..=4 {
             let name = format!("w{n}.example").parse().expect("a name");
             let vkey = Vkey::new(name, KeyKind::Cosignature, key(n).public().clone());
-            text.push_str(&format!("witness w{n} {vkey}\n"));
+            writeln!(text, "witness w{n} {vkey}").expect("a String takes everything");
         }
         text.push_str("group g 2 w2 w3 w4\nquorum g\n");
         Arc::new(text.parse().expect("a policy"))

@@ -18,8 +18,8 @@ use crate::cosigning::Publisher;
 /// How long a round waits for its quorum before the next may open.
 const PATIENCE_MILLIS: i64 = 10_000;
 /// How far apart rounds are, however fast a policy's quorum is reached: other people's witnesses
-/// are asked.
-const SPACING_MILLIS: i64 = 1_000;
+/// are asked, and each round's head is kept for ever.
+const SPACING_MILLIS: i64 = 5_000;
 /// How often the rule is asked at most, and at least.
 const PAUSE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
