@@ -20,8 +20,10 @@ use super::settings::Asked;
 use super::{Named, http, last_cosignature};
 use crate::app::App;
 
-/// The first pause after a failure; it doubles up to a minute.
+/// The first pause after a failure, which doubles, and the longest: a round waits no longer for its
+/// quorum before the next may open. A witness may ask for a longer one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
 /// How long a witness that refuses us is left alone.
 const SLOW_RETRY: Duration = Duration::from_secs(300);
@@ -140,7 +142,8 @@ impl Asking {
         } else {
             tracing::debug!(witness.name = %name, "the witness can't be asked: {why}");
         }
-        tokio::time::sleep(self.retry.next_delay_at_least(asked)).await;
+        let longest = asked.unwrap_or_default().max(LONGEST_RETRY);
+        tokio::time::sleep(self.retry.next_delay_at_least(asked).min(longest)).await;
     }
 
     /// Says once that somebody has to configure something, and waits long.
