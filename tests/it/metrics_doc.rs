@@ -5,10 +5,14 @@ use std::path::Path;
 
 use diogenes_common::merkle::TreeRoot;
 use diogenes_tests::cosigner::{Cosigner, Mood};
+use diogenes_tests::http::Node;
+use diogenes_tests::process::{Machine, free_address};
 use serde_json::json;
 
 use crate::api_federation::{Peer, authorize, submit};
 use crate::site::{Place, Running, eventually};
+
+const NODE: &str = env!("CARGO_BIN_EXE_diogenes-node");
 
 /// Name to type.
 type Families = BTreeMap<String, String>;
@@ -29,7 +33,10 @@ fn documented(section: &str) -> Families {
 
 /// What a node answers.
 async fn answered(node: &Running) -> Families {
-    let text = String::from_utf8(node.get("/metrics").await.body).unwrap();
+    families(&String::from_utf8(node.get("/metrics").await.body).unwrap())
+}
+
+fn families(text: &str) -> Families {
     let family = |line: &str| {
         let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
         name.starts_with("diogenes_").then(|| (name.to_owned(), kind.to_owned()))
@@ -39,7 +46,9 @@ async fn answered(node: &Running) -> Families {
 
 fn compare(role: &str, answered: &Families) {
     let mut documented = documented(role);
-    documented.extend(self::documented("Leader and follower"));
+    if role != "Witness" {
+        documented.extend(self::documented("Leader and follower"));
+    }
     documented.extend(self::documented("Every role"));
     let strange: Vec<_> =
         answered.iter().filter(|(name, _)| !documented.contains_key(*name)).collect();
@@ -75,6 +84,22 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
 
     compare("Leader", &answered(&site.leader).await);
     compare("Follower", &answered(&follower).await);
+}
+
+#[tokio::test]
+async fn every_metric_of_a_witness_is_documented_and_every_documented_one_is_there() {
+    let (machine, address) = (Machine::new(NODE), free_address());
+    let vkey = "log.example/golden+4e415220+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+    machine.run("witness", "witness", &["log-list", "add", "--vkey", vkey], &[]).succeeded();
+    let listen = address.to_string();
+    let mut witness = machine.start("witness", "witness", &["serve", "--listen", &listen], &[]);
+    let node = Node::local(address);
+    witness.ready(&node).await;
+
+    let text = String::from_utf8(node.get("/metrics").await.unwrap().body).unwrap();
+
+    compare("Witness", &families(&text));
+    assert_eq!(witness.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

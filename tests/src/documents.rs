@@ -21,16 +21,8 @@ pub const WITHOUT_EFFECT: [&str; 12] = [
     "RATE_LIMIT_ATTESTATION_EVENT",
 ];
 
-/// Settings that one of the roles that have them does not look at in this version: a witness
-/// serves nothing.
-pub const WITHOUT_EFFECT_ON: [(&str, Role); 6] = [
-    ("DIOGENES_LISTEN", Role::Witness),
-    ("ENFORCE_HTTPS", Role::Witness),
-    ("TRUSTED_PROXIES", Role::Witness),
-    ("RATE_LIMIT_LOG_READ", Role::Witness),
-    ("RATE_LIMIT_FEDERATION", Role::Witness),
-    ("RATE_LIMIT_API_QUERY", Role::Witness),
-];
+/// Settings that one of the roles that have them does not look at in this version.
+pub const WITHOUT_EFFECT_ON: [(&str, Role); 0] = [];
 
 /// `docs/configuration.md`.
 pub fn configuration() -> String {

@@ -11,6 +11,7 @@ mod http;
 pub mod judge;
 pub mod log;
 pub mod log_list;
+mod serve;
 pub mod source;
 pub mod state;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What the tests of this crate share: two histories of one log.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use diogenes_common::checkpoint::{Checkpoint, sign_checkpoint};
@@ -12,7 +14,10 @@ use diogenes_common::merkle::{Hash, TreeRoot, TreeSize};
 
 use crate::judge::Seen;
 use crate::log::{LogKey, LogName};
-use crate::state::{Interrupt, Interrupted, Moment};
+use crate::log_list::ListedLog;
+use crate::state::{
+    Adoption, Asker, Home, Interrupt, Interrupted, LogState, Moment, Uninterrupted,
+};
 
 /// How many entries a history has.
 const ENTRIES: u64 = 24;
@@ -216,5 +221,48 @@ impl Interrupt for StopAfter {
             return Err(Interrupted(moment));
         }
         Ok(())
+    }
+}
+
+/// A witness's directory, and the log that may ask it for cosignatures.
+pub(crate) struct Listed {
+    root: tempfile::TempDir,
+    pub(crate) history: History,
+    pub(crate) clock: Arc<SetClock>,
+}
+
+impl Listed {
+    /// A new witness, whose operator listed the log.
+    pub(crate) fn new() -> Self {
+        let root = tempfile::tempdir().expect("a directory");
+        let listed =
+            Self { root, history: History::honest(), clock: Arc::new(SetClock::new(at(200))) };
+        listed.list(&listed.open(), listed.history.name(), listed.history.log_key());
+        listed
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.root.path().join("witness")
+    }
+
+    /// Another start of the witness.
+    pub(crate) fn open(&self) -> Arc<Home> {
+        self.open_with(Arc::new(Uninterrupted))
+    }
+
+    pub(crate) fn open_with(&self, interrupt: Arc<dyn Interrupt>) -> Arc<Home> {
+        let home = Home::open(&self.path(), None, || Ok([9; 32]), at(0), interrupt);
+        Arc::new(home.expect("a home"))
+    }
+
+    pub(crate) fn list(&self, home: &Home, origin: LogName, key: LogKey) -> Adoption {
+        let log = ListedLog { origin, key };
+        home.enlist(&[log], Asker::Operator, self.clock.now()).expect("a line")
+    }
+
+    /// Where the witness stands with the log, as another process reads it.
+    pub(crate) fn state(&self) -> LogState {
+        let state = self.open().log(self.history.name().as_str()).expect("a state");
+        state.expect("a log")
     }
 }

@@ -169,6 +169,9 @@ settings! {
     WITNESS_OPERATOR: Option<String> = "DIOGENES_WITNESS_OPERATOR", Default::Same(""), WITNESS;
     /// The witness's name in cosignatures, fixed when its key is made.
     WITNESS_NAME: Option<String> = "DIOGENES_WITNESS_NAME", Default::Same(""), WITNESS;
+    /// Files and URLs of the lists of logs (logs/v0) that `serve` cosigns, read hourly; also
+    /// `serve --log-list`.
+    LOG_LISTS: Vec<String> = "LOG_LISTS", Default::Same(""), WITNESS;
 }
 
 impl<T: Value> Setting<T> {

@@ -201,6 +201,13 @@ impl Value for Vec<Url> {
     }
 }
 
+/// Texts, separated by commas.
+impl Value for Vec<String> {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(items(text).map(str::to_owned).collect())
+    }
+}
+
 /// One source of the log that a follower mirrors.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

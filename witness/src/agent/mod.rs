@@ -24,9 +24,9 @@ pub use remember::OwnSigned;
 
 use crate::findings::{keep_evidence, keep_refusal};
 use crate::judge::{Candidate, Comparison, Extension, Refusal, Seen, Verdict, compare, judge};
-use crate::log::LogIdentity;
+use crate::log::{LogIdentity, LogName};
 use crate::source::{LogServer, Submitted, Transport};
-use crate::state::{Home, OriginLock, StateError, known};
+use crate::state::{Home, LogState, OriginLock, StateError, known};
 
 /// How long a round waits for another process's round on the same log.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,9 +133,10 @@ impl<T: Transport> Agent<T> {
         }
         let told = self.server.well_known().await?;
         let (home, origin) = (Arc::clone(&self.home), told.origin.clone());
-        let log = match blocking(move || home.log(&origin)).await? {
-            Some(state) => LogIdentity::of_genesis(state.genesis()).map_err(|_| {
-                RoundError::State(StateError::KeptHead { origin: told.origin.clone() })
+        let state = blocking(move || home.log(origin.as_str())).await?;
+        let log = match state.as_ref().and_then(LogState::genesis) {
+            Some(genesis) => LogIdentity::of_genesis(genesis).map_err(|_| {
+                RoundError::State(StateError::KeptHead { origin: LogName::from(&told.origin) })
             })?,
             None => introduce(&self.server, told).await?,
         };
@@ -154,28 +155,29 @@ impl<T: Transport> Agent<T> {
             self.check_memory(log, lock).await?;
             self.remembers = true;
         }
-        let now = self.clock.now();
-        let (lock, watched) = (Arc::clone(lock), log.clone());
-        let begun = blocking(move || match lock.state()? {
-            Some(state) => match state.halted() {
-                None => Ok(false),
-                Some(reason) => {
-                    let (origin, reason) = (lock.origin().clone(), reason.clone());
-                    Err(StateError::Halted { origin, reason })
-                }
-            },
-            None => lock.begin(&watched, now).map(|()| true),
-        })
-        .await?;
-        if begun {
-            tracing::info!(
-                log.origin = %log.origin(),
-                log.id = %log.log_id(),
-                operator.fingerprint = %log.operator_fingerprint(),
-                "first contact: this log and its operator key are trusted from here on"
-            );
+        let held = Arc::clone(lock);
+        let state = blocking(move || held.state()).await?;
+        if let Some(reason) = state.as_ref().and_then(LogState::halted) {
+            let (origin, reason) = (lock.origin().clone(), reason.clone());
+            return Err(StateError::Halted { origin, reason }.into());
         }
-        Ok(begun)
+        if state.as_ref().is_some_and(|state| state.genesis().is_some()) {
+            return Ok(false);
+        }
+        if let Some(tree) = state.map(|state| state.tree()).filter(|tree| *tree != TreeRoot::EMPTY)
+        {
+            // It was cosigned before as a log of a list: what was cosigned must have this genesis.
+            self.extends(log, TreeRoot::EMPTY, tree).await?;
+        }
+        let (held, watched, now) = (Arc::clone(lock), log.clone(), self.clock.now());
+        blocking(move || held.begin(&watched, now)).await?;
+        tracing::info!(
+            log.origin = %log.origin(),
+            log.id = %log.log_id(),
+            operator.fingerprint = %log.operator_fingerprint(),
+            "first contact: this log and its operator key are trusted from here on"
+        );
+        Ok(true)
     }
 
     /// Signs what a crash kept from being signed, and sends what was not answered.
@@ -449,7 +451,7 @@ impl<T: Transport> Agent<T> {
     }
 
     async fn lock(&self, log: &LogIdentity) -> Result<Arc<OriginLock>, RoundError> {
-        let (home, origin) = (Arc::clone(&self.home), log.origin().clone());
+        let (home, origin) = (Arc::clone(&self.home), LogName::from(log.origin()));
         let lock = blocking(move || OriginLock::acquire(&home, &origin, PATIENCE)).await?;
         Ok(Arc::new(lock))
     }

@@ -89,7 +89,7 @@ impl<T: Transport> Agent<T> {
         self.extends(&log, known, furthest.tree).await?;
         let (now, new) = (self.clock.now(), furthest.tree);
         blocking(move || {
-            if lock.state()?.is_none() {
+            if lock.state()?.is_none_or(|state| state.genesis().is_none()) {
                 lock.begin(&log, now)?;
             }
             lock.recover(new, furthest.head, now)
@@ -111,7 +111,7 @@ impl<T: Transport> Agent<T> {
         })
     }
 
-    async fn extends(
+    pub(super) async fn extends(
         &self,
         log: &LogIdentity,
         known: TreeRoot,
@@ -139,7 +139,7 @@ impl<T: Transport> Agent<T> {
         let (home, lock) = (Arc::clone(&self.home), Arc::clone(lock));
         blocking(move || {
             let known = lock.state()?.as_ref().map_or(TreeRoot::EMPTY, LogState::tree);
-            Ok((known, home.stood_at(lock.origin())?))
+            Ok((known, home.stood_at(lock.origin().as_str())?))
         })
         .await
     }

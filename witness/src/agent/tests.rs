@@ -57,7 +57,7 @@ impl Bench {
     }
 
     fn size(&self) -> u64 {
-        let state = self.start().home.log(&History::honest().origin()).unwrap();
+        let state = self.start().home.log(History::honest().name().as_str()).unwrap();
         state.map_or(0, |state| state.tree().size.get())
     }
 
@@ -525,4 +525,32 @@ async fn a_proof_that_the_server_rejects_is_not_sent_again() {
     let refused = agent.round(Occasion::Scheduled).await.unwrap_err();
     assert!(matches!(refused, RoundError::Refused { evidence: Some(_), .. }), "{refused:?}");
     assert_eq!(bench.log.state().received.len(), received);
+}
+
+#[tokio::test]
+async fn a_log_that_was_cosigned_before_it_is_watched_must_begin_with_its_genesis() {
+    let (history, mut bench) = (History::honest(), Bench::new());
+    bench.log = FakeLog::new(History::honest(), 9);
+    let home = Home::open(&bench.path(), None, || Ok([7; 32]), at(0), Arc::new(Uninterrupted));
+    let home = Arc::new(home.unwrap());
+    let log = crate::log_list::ListedLog { origin: history.name(), key: history.log_key() };
+    home.enlist(&[log], crate::state::Asker::Operator, at(1)).unwrap();
+    let request = crate::add_checkpoint::Request::parse(&history.body(0, 5)).unwrap();
+    let trusted = home.log(history.name().as_str()).unwrap().unwrap().trusted();
+    let signed = crate::add_checkpoint::recognise(request, trusted.as_deref()).unwrap();
+    let accepted = crate::add_checkpoint::judge(signed, TreeRoot::EMPTY).unwrap();
+    let lock = OriginLock::acquire(&home, &history.name(), Duration::ZERO).unwrap();
+    lock.cosign(&accepted, at(50)).unwrap();
+    drop(lock);
+
+    // Proofs of another history do not lead from its genesis to what was cosigned.
+    bench.log.state().proves_for = Some(History::forked_at(2));
+    let refused = bench.start().round(Occasion::Scheduled).await.unwrap_err();
+    assert_eq!(exit(&refused), (Exit::Refused, "inconsistent_unproven"));
+    assert_eq!(bench.size(), 5);
+
+    bench.log.state().proves_for = None;
+    let round = bench.start().round(Occasion::Scheduled).await.unwrap();
+    assert!(round.first_contact);
+    assert_eq!(round.signed.map(|signed| signed.old), Some(history.tree(5)));
 }

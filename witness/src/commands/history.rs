@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Bench, print_json};
 use crate::agent::RoundError;
+use crate::log::LogName;
 use crate::source::{LogServer, SourceError, Transport};
 use crate::state::{Fact, Home};
 
@@ -30,7 +31,7 @@ pub(super) struct History {
 /// One signature, as this witness or a server knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Row {
-    origin: Origin,
+    origin: LogName,
     timestamp: Timestamp,
     old_tree_size: u64,
     new_tree_size: u64,
@@ -95,8 +96,13 @@ impl History {
 fn own_rows(home: &Home, only: Option<&Origin>, limit: usize) -> Result<Vec<Row>, Failure> {
     let mut newest = VecDeque::new();
     home.lines(|line| {
-        let Fact::Advance { step, origin, .. } = line.fact else { return };
-        if only.is_some_and(|only| *only != origin) {
+        let (step, origin) = match line.fact {
+            Fact::Advance { step, origin, .. } => (step, LogName::from(&origin)),
+            // The log knows nothing of these: they are no proofs, but cosignatures it asked for.
+            Fact::Cosign { step, origin, .. } if only.is_none() => (step, origin),
+            _ => return,
+        };
+        if only.is_some_and(|only| only.as_str() != origin.as_str()) {
             return;
         }
         if newest.len() == limit {
@@ -148,7 +154,7 @@ fn compare(own: Vec<Row>, listed: Vec<ProofRecord>) -> Vec<Row> {
     for proof in listed {
         let size = proof.new_tree_size.get();
         let there = Row {
-            origin: proof.origin,
+            origin: LogName::from(&proof.origin),
             timestamp: proof.timestamp,
             old_tree_size: proof.old_tree_size.get(),
             new_tree_size: size,
@@ -193,7 +199,7 @@ mod tests {
 
     fn own(old: u64, new: u64) -> Row {
         Row {
-            origin: Log::honest().origin(),
+            origin: Log::honest().name(),
             timestamp: at(1),
             old_tree_size: old,
             new_tree_size: new,

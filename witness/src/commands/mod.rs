@@ -4,10 +4,12 @@ mod check;
 mod evidence;
 mod fingerprint;
 mod history;
+mod log_list;
 mod profile;
 mod proof;
 mod recover;
 mod run;
+mod serve;
 mod status;
 mod submit;
 
@@ -63,6 +65,14 @@ enum Command {
         after_help = "Example: diogenes-witness run --server https://leader.example.com --interval 60s"
     )]
     Run(run::Run),
+    /// Cosign checkpoints for every log of a list that asks (C2SP tlog-witness).
+    #[command(
+        after_help = "Example: diogenes-witness serve --log-list https://witness-network.example/list.1"
+    )]
+    Serve(serve::Serve),
+    /// Show or change which logs may ask for cosignatures.
+    #[command(subcommand)]
+    LogList(log_list::LogListCommand),
     /// Compare what this witness knows with what a server knows about it.
     #[command(after_help = "Example: diogenes-witness status --server https://leader.example.com")]
     Status(status::Status),
@@ -161,6 +171,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let flags = command.trust.flags(flags);
             command.run(&at(flags, LogTo::Stdout)?)
         }
+        Command::Serve(command) => {
+            let flags = command.flags(flags);
+            command.run(&at(flags, LogTo::Stdout)?)
+        }
+        Command::LogList(command) => command.run(&at(flags, LogTo::Stderr)?),
         Command::Status(command) => command.run(&at(flags, LogTo::Stderr)?),
         Command::History(command) => command.run(&at(flags, LogTo::Stderr)?),
         Command::Check(command) => {
@@ -327,6 +342,11 @@ mod tests {
             "run --server http://localhost:8000 --vantage http://localhost:8001",
             "check --server http://localhost:8000 --quorum 2 --entry 7",
             "recover --forward --server http://localhost:8000",
+            "serve",
+            "serve --listen 127.0.0.1:8002 --log-list one.txt --log-list https://x.example/list.1",
+            "log-list add https://x.example/list.1",
+            "log-list remove log.example",
+            "log-list list --json",
             "evidence verify fork.json --log-id x --fingerprint y",
             "evidence explain fork.json",
             "proof verify 42.tlog-proof --policy trust.policy",
@@ -349,6 +369,9 @@ mod tests {
             "run --server http://localhost:8000 --interval 1s --schedule x",
             "check --server http://localhost:8000 --entry 0",
             "proof verify 42.tlog-proof",
+            "log-list add",
+            "log-list add --vkey x",
+            "log-list add list.1 --origin x",
         ] {
             let words = std::iter::once("diogenes-witness").chain(typed.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{typed}");

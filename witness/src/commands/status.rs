@@ -39,7 +39,7 @@ impl Status {
             let record = agent.server().witness(key).await.map_err(RoundError::from)?;
             Ok((log, record))
         })?;
-        let state = home.log(log.origin())?;
+        let state = home.log(log.origin().as_str())?;
         let standing = Standing::new(log.origin(), key.to_string(), state.as_ref(), &record);
         if bench.json {
             print_json(&standing);

@@ -8,17 +8,17 @@ use diogenes_common::clock::Timestamp;
 use diogenes_common::cosignature::cosign;
 use diogenes_common::evidence::Bytes;
 use diogenes_common::files::{FileLock, private_dir};
-use diogenes_common::head::{HeadJson, Origin, SignedHead};
+use diogenes_common::head::{HeadJson, SignedHead};
 use diogenes_common::merkle::{Hash, TreeRoot};
 use diogenes_common::statement::{
     Profile, ProfileClaim, Reason, Refusal, RefusalClaim, WitnessClaim, WitnessProof,
 };
 
 use super::line::{Fact, Step};
-use super::projection::{LogState, Submission};
+use super::standing::{LogState, Submission};
 use super::{Home, Moment, StateError};
 use crate::judge::Extension;
-use crate::log::LogIdentity;
+use crate::log::{LogIdentity, LogName};
 
 /// A step that is durable and may be signed; only [`OriginLock`] makes one.
 ///
@@ -33,8 +33,8 @@ pub struct Advanced {
 
 /// Excludes every other process from advancing one log, until it is dropped.
 pub struct OriginLock {
-    home: Arc<Home>,
-    origin: Origin,
+    pub(super) home: Arc<Home>,
+    pub(super) origin: LogName,
     _lock: FileLock,
 }
 
@@ -42,39 +42,51 @@ impl OriginLock {
     /// Takes the lock of a log; waits up to `patience` for another process to finish its round.
     pub fn acquire(
         home: &Arc<Home>,
-        origin: &Origin,
+        origin: &LogName,
         patience: Duration,
     ) -> Result<Self, StateError> {
         let directory = home.path().join("locks");
         private_dir(&directory)?;
-        let file = directory.join(Hash::of(origin.as_str().as_bytes()).to_hex());
+        let file = directory.join(origin.hash().to_hex());
         let lock = FileLock::acquire(&file, patience)?;
         Ok(Self { home: Arc::clone(home), origin: origin.clone(), _lock: lock })
     }
 
     /// Which log.
-    pub fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &LogName {
         &self.origin
     }
 
     /// Where the witness stands with it; `None` if it never watched it.
     pub fn state(&self) -> Result<Option<LogState>, StateError> {
-        self.home.log(&self.origin)
+        self.home.log(self.origin.as_str())
     }
 
     /// The head of the largest tree that it vouches for, verified again.
     pub fn head(&self, state: &LogState) -> Result<Option<SignedHead>, StateError> {
-        let kept = |head: &HeadJson| head.verify(state.operator_key(), &self.origin);
-        let broken = |_| StateError::KeptHead { origin: self.origin.clone() };
-        state.head().map(kept).transpose().map_err(broken)
+        let Some(head) = state.head() else { return Ok(None) };
+        let is_ours = head.origin.as_str() == self.origin.as_str();
+        let verified = state.operator_key().filter(|_| is_ours);
+        let verified = verified.and_then(|key| head.verify(key, &head.origin).ok());
+        match verified {
+            Some(head) => Ok(Some(head)),
+            None => Err(StateError::KeptHead { origin: self.origin.clone() }),
+        }
     }
 
-    /// Begins to watch the log, from size 0.
+    /// Begins to watch the log: from size 0, or from where it was cosigned as a log of a list.
+    ///
+    /// Of a log of a list, the listed key must be the operator's.
     pub fn begin(&self, log: &LogIdentity, now: Timestamp) -> Result<(), StateError> {
+        let state = self.state()?;
+        let keys = state.as_ref().and_then(LogState::listing).map(|listing| &listing.keys[..]);
+        if keys.unwrap_or_default().iter().any(|key| key.vkey().key() != log.operator()) {
+            return Err(StateError::OtherKeyListed { origin: self.origin.clone() });
+        }
         let fact = Fact::Log {
             genesis: Bytes(log.genesis().bytes().to_vec()),
             log_id: log.log_id(),
-            origin: self.origin.clone(),
+            origin: log.origin().clone(),
         };
         self.home.append(fact, now)
     }
@@ -85,18 +97,44 @@ impl OriginLock {
     pub fn advance(&self, extension: &Extension, now: Timestamp) -> Result<Advanced, StateError> {
         let state = self.standing()?;
         let head = extension.seen().json();
-        let of_this_log = head.origin == self.origin
-            && head.key_fingerprint == state.operator_key().fingerprint();
-        if extension.old() != state.tree() || !of_this_log {
+        let is_of_this_log = head.origin.as_str() == self.origin.as_str()
+            && state.operator_key().is_some_and(|key| key.fingerprint() == head.key_fingerprint);
+        if !is_of_this_log {
             return Err(StateError::Stale { known: state.tree().size });
         }
-        let step = Step::new(extension.old(), extension.seen().tree());
-        // Emitted times never run back, whatever the clock does.
-        let time = now.max(state.last_signed_at().unwrap_or(now));
-        let fact =
-            Fact::Advance { head: Box::new(head.clone()), step, origin: self.origin.clone() };
-        self.home.append(fact, time)?;
-        Ok(Advanced { head: head.clone(), step, time })
+        let (head, origin) = (head.clone(), head.origin.clone());
+        let kept = Box::new(head.clone());
+        let new = extension.seen().tree();
+        let (step, time) = self.step(&state, [extension.old(), new], now, |step| {
+            Fact::Advance { head: kept, step, origin }
+        })?;
+        Ok(Advanced { head, step, time })
+    }
+
+    /// Makes a step of the log durable, and says with which time it may be signed.
+    ///
+    /// Whoever signs a tree that was not signed before has come this way: through the lock, from
+    /// the tree that the log stands at, and to the disk.
+    pub(super) fn step(
+        &self,
+        state: &LogState,
+        [old, new]: [TreeRoot; 2],
+        now: Timestamp,
+        fact: impl FnOnce(Step) -> Fact,
+    ) -> Result<(Step, Timestamp), StateError> {
+        if old != state.tree() {
+            return Err(StateError::Stale { known: state.tree().size });
+        }
+        let step = Step::new(old, new);
+        let time = self.time(state, now);
+        self.home.append(fact(step), time)?;
+        Ok((step, time))
+    }
+
+    /// Emitted times never run back, whatever the clock does.
+    #[expect(clippy::unused_self, reason = "only who holds the lock knows the newest time")]
+    pub(super) fn time(&self, state: &LogState, now: Timestamp) -> Timestamp {
+        now.max(state.last_signed_at().unwrap_or(now))
     }
 
     /// The newest step, if a crash kept it from being signed.
@@ -117,7 +155,8 @@ impl OriginLock {
     pub fn sign(&self, advanced: Advanced) -> Result<WitnessProof, StateError> {
         let Advanced { head, step, time } = advanced;
         let key = &self.home.key;
-        let checkpoint = Checkpoint::new(self.origin.as_str(), step.new_tree()).ok();
+        let origin = head.origin.clone();
+        let checkpoint = Checkpoint::new(origin.as_str(), step.new_tree()).ok();
         let cosignature = checkpoint
             .map(|checkpoint| cosign(&checkpoint, time, &self.home.cosigner, key).to_string());
         let (old, new) = (step.old(), step.new_tree());
@@ -126,7 +165,7 @@ impl OriginLock {
             new_tree_size: new.size,
             old_root: old.hash,
             old_tree_size: old.size,
-            origin: self.origin.clone(),
+            origin,
             timestamp: time,
             witness: key.fingerprint(),
         };
@@ -158,7 +197,7 @@ impl OriginLock {
             head_sha256: Hash::of(&head.head().signed_bytes()),
             old_root: old.hash,
             old_tree_size: old.size,
-            origin: self.origin.clone(),
+            origin: head.head().origin.clone(),
             reason,
             timestamp: now.max(last),
             witness: self.home.key.fingerprint(),
@@ -184,7 +223,7 @@ impl OriginLock {
         self.home.append(fact, now)
     }
 
-    fn standing(&self) -> Result<LogState, StateError> {
+    pub(super) fn standing(&self) -> Result<LogState, StateError> {
         let state = self.state()?.ok_or(StateError::Stale { known: TreeRoot::EMPTY.size })?;
         match state.halted() {
             Some(reason) => {

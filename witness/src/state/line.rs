@@ -1,5 +1,7 @@
 //! The lines of `index.jsonl`: what they say and how they hang together.
 
+use std::collections::BTreeMap;
+
 use diogenes_common::canonical;
 use diogenes_common::clock::Timestamp;
 use diogenes_common::evidence::Bytes;
@@ -8,6 +10,8 @@ use diogenes_common::keys::Fingerprint;
 use diogenes_common::merkle::{Hash, TreeRoot, TreeSize};
 use diogenes_common::statement::Reason;
 use serde::{Deserialize, Serialize};
+
+use crate::log::{LogKey, LogName};
 
 /// The longest line; a head with the checkpoint of a log with many witnesses is far shorter.
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
@@ -54,6 +58,26 @@ pub enum Fact {
         /// Which log.
         origin: Origin,
     },
+    /// These logs may ask for cosignatures.
+    Listed {
+        /// Their names, and the keys that may sign their checkpoints.
+        logs: BTreeMap<LogName, Vec<LogKey>>,
+    },
+    /// A log may no longer ask; what is known about it stays.
+    Delisted {
+        /// Which log.
+        origin: LogName,
+    },
+    /// The witness vouches for a larger tree that the log asked it to cosign.
+    Cosign {
+        /// The checkpoint, with the log's verified signatures alone.
+        checkpoint: String,
+        /// Which log.
+        origin: LogName,
+        /// From where to where.
+        #[serde(flatten)]
+        step: Step,
+    },
     /// A lost state was moved up to what this key had signed already; nothing is signed for it.
     Recovery {
         /// The head, where it is known.
@@ -62,12 +86,12 @@ pub enum Fact {
         #[serde(flatten)]
         step: Step,
         /// Which log.
-        origin: Origin,
+        origin: LogName,
     },
     /// This key never signs this log again.
     Halt {
         /// Which log.
-        origin: Origin,
+        origin: LogName,
         /// Why.
         reason: Reason,
     },
@@ -122,22 +146,29 @@ impl Line {
         (line.to_bytes().strip_suffix(b"\n") == Some(bytes)).then_some(line)
     }
 
-    /// Which log the line is about.
-    pub fn origin(&self) -> Option<&Origin> {
+    /// Which log the line is about, if it is about one alone.
+    pub fn origin(&self) -> Option<&str> {
         match &self.fact {
-            Fact::Key { .. } => None,
-            Fact::Log { origin, .. }
-            | Fact::Advance { origin, .. }
+            Fact::Key { .. } | Fact::Listed { .. } => None,
+            Fact::Log { origin, .. } | Fact::Advance { origin, .. } => Some(origin.as_str()),
+            Fact::Cosign { origin, .. }
+            | Fact::Delisted { origin }
             | Fact::Recovery { origin, .. }
-            | Fact::Halt { origin, .. } => Some(origin),
+            | Fact::Halt { origin, .. } => Some(origin.as_str()),
         }
     }
 
     /// The step that the line records, if it records one.
     pub fn step(&self) -> Option<Step> {
         match self.fact {
-            Fact::Advance { step, .. } | Fact::Recovery { step, .. } => Some(step),
-            Fact::Key { .. } | Fact::Log { .. } | Fact::Halt { .. } => None,
+            Fact::Advance { step, .. }
+            | Fact::Cosign { step, .. }
+            | Fact::Recovery { step, .. } => Some(step),
+            Fact::Key { .. }
+            | Fact::Log { .. }
+            | Fact::Listed { .. }
+            | Fact::Delisted { .. }
+            | Fact::Halt { .. } => None,
         }
     }
 }
@@ -160,7 +191,15 @@ mod tests {
             Fact::Recovery {
                 head: None,
                 step: Step::new(TreeRoot::EMPTY, history.tree(4)),
-                origin: history.origin(),
+                origin: history.name(),
+            },
+            Fact::Listed {
+                logs: BTreeMap::from([("a log".parse().unwrap(), vec![history.log_key()])]),
+            },
+            Fact::Cosign {
+                checkpoint: history.checkpoint(4),
+                origin: history.name(),
+                step: Step::new(TreeRoot::EMPTY, history.tree(4)),
             },
         ];
         for fact in facts {

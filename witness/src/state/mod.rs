@@ -9,9 +9,12 @@
 //! Everything here blocks; it is called from threads that may.
 
 mod advance;
+mod cosign;
 mod line;
+mod listing;
 mod open;
 mod projection;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -19,16 +22,19 @@ use std::path::PathBuf;
 
 pub use advance::{Advanced, OriginLock};
 pub use line::{Fact, Line, Step};
+pub use listing::{Adoption, Asker, MAX_LOGS, Unlisted};
 pub use open::Home;
 pub(crate) use open::root_at;
-pub use projection::{BrokenLine, LogState, Submission, known};
+pub use projection::BrokenLine;
+pub use standing::{Cosigned, Listing, LogState, Submission, known};
 
 use diogenes_common::exit::Failure;
 use diogenes_common::files::FileError;
-use diogenes_common::head::Origin;
 use diogenes_common::keys::{Fingerprint, KeyError};
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::statement::Reason;
+
+use crate::log::LogName;
 
 /// Moments between two effects of a witness, at each of which it may be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +57,10 @@ pub enum Moment {
     Submitted,
     /// The answer is durable.
     AnswerKept,
+    /// The time of a refreshed cosignature is durable, and nothing is signed.
+    TimeKept,
+    /// A checkpoint was cosigned and nobody has seen it.
+    Cosigned,
 }
 
 /// Where a witness can be interrupted: tests stop it, in production nothing does.
@@ -159,7 +169,13 @@ pub enum StateError {
     #[error("the kept head of {origin} does not verify")]
     KeptHead {
         /// Which log.
-        origin: Origin,
+        origin: LogName,
+    },
+    /// The log is one of a list, which names another key than the server's operator has.
+    #[error("{origin} is listed under another key than this operator's")]
+    OtherKeyListed {
+        /// Which log.
+        origin: LogName,
     },
     /// The log does not stand where the caller thought.
     #[error("the state has moved on: it stands at size {known}")]
@@ -171,7 +187,7 @@ pub enum StateError {
     #[error("this key has stopped signing {origin} for ever: {reason}")]
     Halted {
         /// Which log.
-        origin: Origin,
+        origin: LogName,
         /// Why.
         reason: Reason,
     },
@@ -191,6 +207,11 @@ impl From<StateError> for Failure {
                 "name_fixed",
                 &error,
                 "unset DIOGENES_WITNESS_NAME, or use the fixed name",
+            ),
+            StateError::OtherKeyListed { .. } => Self::refused(
+                "unauthorized_key",
+                &error,
+                "nothing was signed; see which key is right: diogenes-witness log-list list",
             ),
             StateError::Stale { .. } => {
                 Self::refused("witness_stale", &error, "run the same command again")

@@ -1,5 +1,6 @@
 //! The directory of a witness: how it is begun, read and brought up to date.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -10,14 +11,15 @@ use diogenes_common::clock::Timestamp;
 use diogenes_common::files::{
     self, DataDir, FileError, FileLock, Role, create_private, read_private, sync_parent,
 };
-use diogenes_common::head::Origin;
 use diogenes_common::keys::{KeyError, SigningKey};
 use diogenes_common::merkle::{Hash, TreeRoot, TreeSize};
 use diogenes_common::note::{KeyKind, KeyName, Vkey};
 
 use super::line::{Fact, Line, MAX_LINE_BYTES};
-use super::projection::{BrokenLine, LogState, Mark, Projection, StateFile};
+use super::projection::{BrokenLine, Mark, Projection, StateFile};
+use super::standing::LogState;
 use super::{Interrupt, Moment, StateError};
+use crate::log::LogName;
 
 /// How long a lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -126,15 +128,20 @@ impl Home {
     }
 
     /// Where the witness stands with one log; `None` if it never saw it.
-    pub fn log(&self, origin: &Origin) -> Result<Option<LogState>, StateError> {
-        Ok(self.read()?.logs.remove(origin))
+    pub fn log(&self, name: &str) -> Result<Option<LogState>, StateError> {
+        Ok(self.read()?.logs.remove(name))
+    }
+
+    /// Where the witness stands with every log.
+    pub fn logs(&self) -> Result<BTreeMap<LogName, LogState>, StateError> {
+        Ok(self.read()?.logs)
     }
 
     /// Every tree that the witness has stood at, for one log and by size.
-    pub fn stood_at(&self, origin: &Origin) -> Result<Vec<TreeRoot>, StateError> {
+    pub fn stood_at(&self, name: &str) -> Result<Vec<TreeRoot>, StateError> {
         let mut trees = Vec::new();
         self.lines(|line| {
-            if line.origin() == Some(origin) {
+            if line.origin() == Some(name) {
                 trees.extend(line.step().map(|step| step.new_tree()));
             }
         })?;
@@ -162,9 +169,19 @@ impl Home {
 
     /// Appends a line and shows it in the state file, each durable before the next step.
     pub(super) fn append(&self, fact: Fact, time: Timestamp) -> Result<(), StateError> {
+        self.append_if(time, |_| Some(fact))
+    }
+
+    /// The same for a line that depends on what the lines before it say; there may be none.
+    pub(super) fn append_if(
+        &self,
+        time: Timestamp,
+        decide: impl FnOnce(&BTreeMap<LogName, LogState>) -> Option<Fact>,
+    ) -> Result<(), StateError> {
         let lock = FileLock::acquire(&self.directory.file(LOCK), PATIENCE)?;
         let before = self.refresh(&lock)?;
         let mut reached = self.reached();
+        let Some(fact) = decide(&reached.projection.logs) else { return Ok(()) };
         let line = Line { fact, previous: reached.mark.tail, time };
         let mut projection = reached.projection.clone();
         projection
@@ -184,12 +201,12 @@ impl Home {
     /// Changes what only the state file knows about a log.
     pub(super) fn amend(
         &self,
-        origin: &Origin,
+        name: &LogName,
         change: impl FnOnce(&mut LogState),
     ) -> Result<(), StateError> {
         let lock = FileLock::acquire(&self.directory.file(LOCK), PATIENCE)?;
         let mut state = self.refresh(&lock)?;
-        if let Some(log) = state.logs.get_mut(origin) {
+        if let Some(log) = state.logs.get_mut(name) {
             change(log);
         }
         files::replace(&Files::of(&self.directory).state, &state.to_bytes())?;

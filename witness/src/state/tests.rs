@@ -50,7 +50,7 @@ impl Bench {
     }
 
     fn lock(&self) -> OriginLock {
-        OriginLock::acquire(&self.open(), &self.history.origin(), Duration::ZERO).unwrap()
+        OriginLock::acquire(&self.open(), &self.history.name(), Duration::ZERO).unwrap()
     }
 
     fn log(&self) -> LogIdentity {
@@ -77,7 +77,7 @@ impl Bench {
 
     fn size(&self) -> TreeSize {
         self.open()
-            .log(&self.history.origin())
+            .log(self.history.name().as_str())
             .unwrap()
             .map_or(TreeSize::ZERO, |log| log.tree().size)
     }
@@ -208,7 +208,7 @@ fn a_step_from_elsewhere_than_the_state_is_stale() {
 fn two_rounds_of_one_log_exclude_each_other_and_two_processes_see_one_state() {
     let bench = Bench::standing_at_five();
     let (one, other) = (bench.open(), bench.open());
-    let origin = bench.history.origin();
+    let origin = bench.history.name();
     let held = OriginLock::acquire(&one, &origin, Duration::ZERO).unwrap();
 
     let refused = OriginLock::acquire(&other, &origin, Duration::ZERO).map(|_| ());
@@ -219,7 +219,7 @@ fn two_rounds_of_one_log_exclude_each_other_and_two_processes_see_one_state() {
     let other = OriginLock::acquire(&other, &origin, Duration::ZERO).unwrap();
     assert_eq!(other.state().unwrap().unwrap().tree(), bench.history.tree(9));
     bench.step(&other, 12).unwrap();
-    assert_eq!(one.log(&origin).unwrap().unwrap().tree(), bench.history.tree(12));
+    assert_eq!(one.log(origin.as_str()).unwrap().unwrap().tree(), bench.history.tree(12));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn an_index_one_line_ahead_is_rolled_forward_whatever_the_line_is() {
 
         let home = bench.open();
 
-        let log = home.log(&bench.history.origin()).unwrap();
+        let log = home.log(bench.history.name().as_str()).unwrap();
         assert_eq!(log.is_some(), lines >= 2);
         assert_eq!(bench.size().get(), if lines >= 3 { 5 } else { 0 });
         assert_eq!(log.is_some_and(|log| log.halted().is_some()), lines >= 4);
@@ -435,7 +435,7 @@ fn a_state_that_was_put_back_is_refused() {
 fn files_that_were_put_back_under_a_running_witness_are_refused() {
     let bench = Bench::standing_at_five();
     let running = bench.open();
-    let lock = OriginLock::acquire(&running, &bench.history.origin(), Duration::ZERO).unwrap();
+    let lock = OriginLock::acquire(&running, &bench.history.name(), Duration::ZERO).unwrap();
     let old = ["index.jsonl", "state.json"].map(|name| (name, fs::read(bench.file(name)).unwrap()));
     bench.step(&lock, 9).unwrap();
 
@@ -489,4 +489,33 @@ fn a_step_that_was_not_signed_before_a_crash_is_signed_to_the_same_bytes() {
     let body = lock.sign(after_crash).unwrap();
     assert_eq!(lock.unsigned(), Ok(None));
     assert_eq!(lock.sign(advanced).unwrap(), body);
+}
+
+#[test]
+fn a_log_that_is_only_watched_is_written_as_it_was_before_logs_could_be_listed() {
+    let bench = Bench::standing_at_five();
+
+    let text = fs::read_to_string(bench.file("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let log = &state["logs"][bench.history.origin().as_str()];
+
+    let members: Vec<&str> = log.as_object().unwrap().keys().map(String::as_str).collect();
+    let before = [
+        "genesis",
+        "halted",
+        "head",
+        "last_signed",
+        "log_id",
+        "operator_key",
+        "root_hash",
+        "submission",
+        "tree_size",
+    ];
+    assert_eq!(members, before);
+    let index = fs::read_to_string(bench.file("index.jsonl")).unwrap();
+    let kinds: Vec<serde_json::Value> = index
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["kind"].clone())
+        .collect();
+    assert_eq!(kinds, ["key", "log", "advance"]);
 }
