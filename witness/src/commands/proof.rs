@@ -152,7 +152,7 @@ fn without_entry(proof: &TlogProof, policy: &Policy) -> Failure {
 
 fn not_proven(error: ProofFileError) -> Failure {
     let what_to_do = match &error {
-        ProofFileError::Policy(_) => "ask for a proof that the policy's witnesses cosigned",
+        ProofFileError::Policy(_) => "ask for a proof of a log of the policy, cosigned as it asks",
         ProofFileError::Inclusion(_) => {
             "compare the entry and the proof: they do not belong together"
         }
