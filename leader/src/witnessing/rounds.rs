@@ -33,6 +33,15 @@ struct Round {
     opened_millis: i64,
 }
 
+/// How far apart rounds are.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// At least so far while there is news.
+    spacing_millis: i64,
+    /// At most so far, even if nothing happens.
+    max_quiet_millis: i64,
+}
+
 /// Whether the next round opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -46,13 +55,13 @@ enum Next {
 
 /// Decides whether a round opens: when there is news, an event or a witness, beyond the last round's
 /// size and that round has its quorum or is 10 s old, or after `max_quiet`. Pure.
-fn next_round(last: Option<Round>, news: u64, now_millis: i64, max_quiet_millis: i64) -> Next {
+fn next_round(last: Option<Round>, news: u64, now_millis: i64, pace: Pace) -> Next {
     let Some(last) = last else { return Next::Open };
     let age = now_millis - last.opened_millis;
-    if age >= max_quiet_millis {
+    if age >= pace.max_quiet_millis {
         return Next::Open;
     }
-    if news <= last.size.get() {
+    if news <= last.size.get() || age < pace.spacing_millis {
         return Next::Wait;
     }
     if age >= PATIENCE_MILLIS { Next::Open } else { Next::AfterQuorum }
@@ -107,11 +116,14 @@ async fn advance(
     snapshot: &Arc<Snapshot>,
 ) -> Result<Option<Round>, StoreError> {
     let now_millis = app.clock.steady_millis();
-    let max_quiet = i64::try_from(app.max_quiet.as_millis()).unwrap_or(i64::MAX);
+    let pace = Pace {
+        spacing_millis: app.cosigning.policy().map_or(0, |_| SPACING_MILLIS),
+        max_quiet_millis: i64::try_from(app.max_quiet.as_millis()).unwrap_or(i64::MAX),
+    };
     let news = snapshot.last_event_id.max(app.cosigning.witnessed().get());
-    match (next_round(last, news, now_millis, max_quiet), last) {
+    match (next_round(last, news, now_millis, pace), last) {
         (Next::Open, _) => {}
-        (Next::AfterQuorum, Some(round)) if is_done(app, publisher, round, now_millis).await? => {}
+        (Next::AfterQuorum, Some(round)) if is_done(app, publisher, round.size).await? => {}
         (Next::AfterQuorum | Next::Wait, _) => return Ok(last),
     }
     let size = snapshot.size();
@@ -126,15 +138,10 @@ async fn advance(
 }
 
 /// Whether a round has its quorum: the policy's, else that of the authorised witnesses.
-async fn is_done(
-    app: &App,
-    publisher: &Publisher,
-    round: Round,
-    now_millis: i64,
-) -> Result<bool, StoreError> {
-    match publisher.has_quorum(round.size) {
-        Some(done) => Ok(done && now_millis - round.opened_millis >= SPACING_MILLIS),
-        None => Ok(has_quorum(&signed_sizes(app).await?, round.size)),
+async fn is_done(app: &App, publisher: &Publisher, size: TreeSize) -> Result<bool, StoreError> {
+    match publisher.has_quorum(size) {
+        Some(is_done) => Ok(is_done),
+        None => Ok(has_quorum(&signed_sizes(app).await?, size)),
     }
 }
 
@@ -175,9 +182,15 @@ mod tests {
 
     const QUIET: i64 = 3_600_000;
 
-    fn next(round_size: u64, last_event_id: u64, age_millis: i64) -> Next {
+    const PACE: Pace = Pace { spacing_millis: 0, max_quiet_millis: QUIET };
+
+    fn next_at(pace: Pace, round_size: u64, news: u64, age_millis: i64) -> Next {
         let round = Round { size: size(round_size), opened_millis: 5_000 };
-        next_round(Some(round), last_event_id, 5_000 + age_millis, QUIET)
+        next_round(Some(round), news, 5_000 + age_millis, pace)
+    }
+
+    fn next(round_size: u64, news: u64, age_millis: i64) -> Next {
+        next_at(PACE, round_size, news, age_millis)
     }
 
     fn size(n: u64) -> TreeSize {
@@ -186,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_first_round_opens_at_once() {
-        assert_eq!(next_round(None, 1, 0, QUIET), Next::Open);
+        assert_eq!(next_round(None, 1, 0, PACE), Next::Open);
     }
 
     #[test]
@@ -200,6 +213,15 @@ mod tests {
     fn an_event_opens_a_round_once_the_last_has_its_quorum_or_is_ten_seconds_old() {
         assert_eq!(next(10, 11, 9_999), Next::AfterQuorum);
         assert_eq!(next(10, 11, 10_000), Next::Open);
+    }
+
+    #[test]
+    fn rounds_that_other_peoples_witnesses_are_asked_for_keep_their_distance() {
+        let pace = Pace { spacing_millis: SPACING_MILLIS, ..PACE };
+
+        assert_eq!(next_at(pace, 10, 11, SPACING_MILLIS - 1), Next::Wait);
+        assert_eq!(next_at(pace, 10, 11, SPACING_MILLIS), Next::AfterQuorum);
+        assert_eq!(next_at(pace, 10, 11, 10_000), Next::Open);
     }
 
     #[test]
