@@ -8,6 +8,18 @@
 #[allow(dead_code)]
 mod parse;
 mod tlog;
+mod witness;
+
+// The witness's own readers, and the names that they use.
+#[path = "../../../witness/src/add_checkpoint/mod.rs"]
+#[allow(dead_code)]
+mod add_checkpoint;
+#[path = "../../../witness/src/log.rs"]
+#[allow(dead_code)]
+mod log;
+#[path = "../../../witness/src/log_list.rs"]
+#[allow(dead_code)]
+mod log_list;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -31,12 +43,13 @@ use serde_json::Value;
 
 use parse::{Submission, Submitted};
 pub use tlog::{bundle, policy, tile_path, tlog_proof};
+pub use witness::{checkpoint_request, list_of_logs};
 
 /// A target under its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 19] = [
     ("canonical", canonical),
     ("leaf", leaf),
     ("batch_json", batch_json),
@@ -54,6 +67,8 @@ pub const TARGETS: [Target; 17] = [
     ("bundle", bundle),
     ("policy", policy),
     ("tlog_proof", tlog_proof),
+    ("add_checkpoint", checkpoint_request),
+    ("log_list", list_of_logs),
 ];
 
 /// The check of finished bytes succeeds exactly where reading and writing gives them back.
@@ -278,7 +293,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             .map(|case| canonical::to_vec(&case["body"]))
             .collect()
     };
-    if let Some(seeds) = tlog::seeds(target) {
+    if let Some(seeds) = tlog::seeds(target).or_else(|| witness::seeds(target)) {
         return seeds;
     }
     let notes = || texts(&golden("checkpoint.json"), &["note", "cosigned_note"]);
