@@ -118,13 +118,14 @@ impl Follower {
             clock,
             tasks: tasks.clone(),
         });
-        let published = Follow {
-            shared: shared.clone(),
-            sources: upstream.sources.clone(),
-            board: checkpoints,
+        let published = Follow::start(
+            shared.clone(),
+            &upstream.sources,
+            checkpoints,
             mirror,
-            poll: settings.value(&POLL),
-        };
+            settings.value(&POLL),
+        )
+        .await;
         let app = App { reads, shared, sources: upstream.sources.clone().into() };
         let limiter = Limiter::from_settings(settings, |_| false);
         let router = router(&app, &limiter);

@@ -5,7 +5,7 @@ use diogenes_common::checkpoint::{self, Checkpoint};
 use diogenes_common::cosignature::verify_cosignature;
 use diogenes_common::keys::SigningKey;
 use diogenes_common::merkle::{Edge, Hash, TileId, TilePath, TreeSize};
-use diogenes_common::note::Note;
+use diogenes_common::note::{KeyKind, Note, Vkey};
 use serde_json::json;
 
 use crate::site::{Place, Running, Site, TOKEN, eventually, on_both};
@@ -15,6 +15,7 @@ on_both!(
     raw_bytes_are_added_and_answered_with_their_index,
     who_may_add_raw_bytes_is_the_operators_choice,
     a_mirror_shows_what_the_leader_published_and_cosigns_it_where_asked_to,
+    what_the_leader_withholds_its_mirror_does_not_show,
 );
 
 async fn checkpoint(site: &Site, node: &Running) -> Checkpoint {
@@ -146,4 +147,22 @@ async fn a_mirror_shows_what_the_leader_published_and_cosigns_it_where_asked_to(
     let line = note.signatures().last().unwrap();
     assert_eq!(line.name().as_str(), "mirror.example/mirror");
     assert!(verify_cosignature(line, &opened, key.public()).is_ok());
+}
+
+async fn what_the_leader_withholds_its_mirror_does_not_show(place: Place) {
+    let key = SigningKey::from_seed([9; 32]);
+    let silent = Vkey::new("silent".parse().unwrap(), KeyKind::Cosignature, key.public().clone());
+    let policy = place.write("policy", &format!("witness silent {silent}\nquorum silent\n"));
+    let settings = [("WITNESS_POLICY", policy.as_str()), ("WITNESS_MODE", "fail_closed")];
+    let site = place.start_with(&settings).await;
+    let follower = site.follower().await;
+    site.grow(20).await;
+    site.level(&follower).await;
+
+    let leader = site.leader.get("/checkpoint").await;
+    let mirror = follower.get("/checkpoint").await;
+
+    assert_eq!((leader.status, leader.problem().as_str()), (503, "signing_paused"));
+    assert_eq!((mirror.status, mirror.problem().as_str()), (503, "catching_up"));
+    assert_eq!(follower.get("/tile/0/000.p/21").await.status, 200);
 }

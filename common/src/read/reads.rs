@@ -180,6 +180,9 @@ impl Reads {
                 Ok((snapshot.head.head().tree(), snapshot.checkpoint.clone()))
             }
             CheckpointChoice::Cosigned(shown) => Ok((shown.tree, shown.text.clone())),
+            CheckpointChoice::Withheld if self.facts().role == NodeRole::Follower => {
+                Err(self.nothing_yet())
+            }
             CheckpointChoice::Withheld => Err(Problem::new(
                 Code::SigningPaused,
                 "too few witnesses have cosigned a checkpoint, and none is shown without them",
@@ -220,7 +223,7 @@ impl Reads {
         let problem = match self.facts().role {
             NodeRole::Follower => Problem::new(
                 Code::CatchingUp,
-                "this follower has verified no head yet; ask again soon, or ask the leader",
+                "this follower has verified nothing of it yet; ask again soon, or ask the leader",
             ),
             NodeRole::Leader => Problem::new(
                 Code::SigningPaused,
