@@ -18,3 +18,4 @@ mod static_export;
 mod store;
 mod tidy;
 mod unsafe_state;
+mod witness_serve;
