@@ -192,6 +192,8 @@ async fn what_was_published_without_a_quorum_binds_the_next_start() {
     eventually("it is published without", async || size_of(&published(&site).await.unwrap()) == 6)
         .await;
 
+    let site = site.stop().start_at(&open, clock.clone()).await;
+    assert_eq!(size_of(&published(&site).await.unwrap()), 6, "it is there from the start");
     let closed = [open[0], ("WITNESS_MODE", "fail_closed")];
     let site = site.stop().start_at(&closed, clock).await;
 

@@ -93,9 +93,11 @@ impl Publication {
         }
         self.rounds.push(tally(&self.policy, round, Vec::new()));
         if self.rounds.len() > MAX_ROUNDS {
-            // The first may be the one that is published, and the next says since when a quorum is
-            // waited for.
-            self.rounds.remove(2);
+            // The first may be the one that is published, as may the one at the floor, and the
+            // second says since when a quorum is waited for.
+            let floor = self.floor;
+            let spare = self.rounds.iter().skip(2).position(|one| one.round.size() != floor);
+            self.rounds.remove(2 + spare.unwrap_or_default());
         }
     }
 
@@ -140,16 +142,19 @@ impl Publication {
 
     /// Chooses what is published; the caller makes the new [`floor`](Self::floor) durable first.
     ///
-    /// The newest checkpoint with a quorum; without one above the floor, or when a newer round has
-    /// lacked its own for over 60 s, `fail_open` takes the newest round and `fail_closed` nothing
-    /// and the newest with a quorum.
+    /// Nothing below the floor; of the rest `fail_closed` takes the newest with a quorum.
+    /// `fail_open` takes the newest round if there was never a quorum or a round has lacked its own
+    /// for over 60 s; else the first round, which is the one with a quorum unless that lies below
+    /// the floor. It then stays there until the quorum has caught up: were it to go on with each
+    /// round, a quorum that takes longer than a round would be below the floor for ever.
     pub(super) fn choose(&mut self, now_millis: i64) -> CheckpointChoice {
-        let cosigned = self.cosigned().filter(|tallied| tallied.round.size() >= self.floor);
-        let newest = self.rounds.last();
-        let chosen = match (self.mode, cosigned) {
-            (WitnessMode::FailClosed, cosigned) => cosigned,
-            (WitnessMode::FailOpen, Some(cosigned)) if !self.is_late(now_millis) => Some(cosigned),
-            (WitnessMode::FailOpen, _) => newest,
+        let mut shown = self.rounds.iter().filter(|tallied| tallied.round.size() >= self.floor);
+        let chosen = match self.mode {
+            WitnessMode::FailClosed => shown.find(|tallied| tallied.has_quorum),
+            WitnessMode::FailOpen if self.cosigned().is_none() || self.is_late(now_millis) => {
+                shown.next_back()
+            }
+            WitnessMode::FailOpen => shown.next(),
         };
         let Some(chosen) = chosen else { return CheckpointChoice::Withheld };
         let signed = chosen.signed.clone();
@@ -388,11 +393,29 @@ mod tests {
     }
 
     #[test]
+    fn a_quorum_that_takes_longer_than_a_round_catches_up_with_what_was_published_without() {
+        let mut open = publication(WitnessMode::FailOpen, 10);
+        assert!(open.resume(round(8, 0), &[row(2, 8), row(3, 8)]));
+        open.open(round(9, 0));
+        open.open(round(10, 0));
+        assert_eq!(chosen(&mut open, 0), Some(10), "8 is below what was published");
+
+        for n in 11..40 {
+            open.open(round(n, 5_000));
+            assert_eq!(chosen(&mut open, 5_000), Some(10), "{n}: nobody is late");
+        }
+        open.count(&[row(2, 10), row(3, 10)]);
+        open.count(&[row(2, 39), row(3, 39)]);
+        assert_eq!(chosen(&mut open, 5_000), Some(39), "it has caught up");
+    }
+
+    #[test]
     fn a_start_goes_on_from_a_quorum_that_is_not_below_what_was_published() {
         for (floor, mode, expected) in [
             (8, WitnessMode::FailOpen, Some(8)),
             (8, WitnessMode::FailClosed, Some(8)),
             (9, WitnessMode::FailClosed, None),
+            (9, WitnessMode::FailOpen, None),
         ] {
             let mut started = publication(mode, floor);
 

@@ -114,7 +114,7 @@ impl Publisher {
     }
 
     /// Goes on from the newest stored checkpoint that a quorum cosigned and that lies on the
-    /// history which is held.
+    /// history which is held, and from the last that was published if that is larger.
     async fn resume(
         &self,
         publication: &mut Publication,
@@ -122,30 +122,38 @@ impl Publisher {
         now_millis: i64,
     ) -> Result<(), StoreError> {
         let rows = self.store.cosignatures(TreeSize::ZERO, MAX_ROWS).await?;
-        let edge = opened.chain.edge();
+        let edge = opened.chain.edge().size();
         let sizes = rows.chunk_by(|a, b| a.tree_size == b.tree_size);
-        for rows in sizes.filter(|rows| rows[0].tree_size <= edge.size()).take(MAX_SIZES) {
-            let size = rows[0].tree_size;
-            let Some(round) = self.stored_round(size, now_millis).await? else { continue };
-            let is_ours =
-                start::root_at(&self.store, edge, size).await? == round.checkpoint().tree().hash;
-            if is_ours && publication.resume(Arc::new(round), rows) {
-                return Ok(());
+        for rows in sizes.filter(|rows| rows[0].tree_size <= edge).take(MAX_SIZES) {
+            let round = self.stored_round(rows[0].tree_size, opened, now_millis).await?;
+            if round.is_some_and(|round| publication.resume(round, rows)) {
+                break;
             }
+        }
+        if let Some(round) = self.stored_round(publication.floor(), opened, now_millis).await? {
+            publication.open(round);
         }
         Ok(())
     }
 
-    /// The round that a stored head was opened with.
+    /// The round that a stored head was opened with, if it lies on the history which is held.
     async fn stored_round(
         &self,
         size: TreeSize,
+        opened: &Opened,
         now_millis: i64,
-    ) -> Result<Option<Round>, StoreError> {
+    ) -> Result<Option<Arc<Round>>, StoreError> {
+        let edge = opened.chain.edge();
+        if size == TreeSize::ZERO || size > edge.size() {
+            return Ok(None);
+        }
         let heads = self.store.heads_of(size).await?;
         let texts = heads.iter().filter_map(|head| head.head_json.as_deref());
         let mut heads = texts.filter_map(|text| serde_json::from_str::<HeadJson>(text).ok());
-        Ok(heads.find_map(|head| Round::of(&head.checkpoint, &self.log, now_millis)))
+        let round = heads.find_map(|head| Round::of(&head.checkpoint, &self.log, now_millis));
+        let Some(round) = round else { return Ok(None) };
+        let held = start::root_at(&self.store, edge, size).await?;
+        Ok((held == round.checkpoint().tree().hash).then(|| Arc::new(round)))
     }
 }
 
