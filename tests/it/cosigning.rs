@@ -7,10 +7,11 @@ use std::time::Duration;
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::head::HeadJson;
-use diogenes_common::keys::SigningKey;
-use diogenes_common::merkle::TreeRoot;
+use diogenes_common::keys::{Fingerprint, SigningKey};
+use diogenes_common::merkle::{Hash, TreeRoot, TreeSize};
 use diogenes_common::note::{KeyKind, Note, Vkey};
 use diogenes_common::policy::Policy;
+use diogenes_common::store::Cosignature;
 use diogenes_tests::cosigner::{Cosigner, Mood};
 use serde_json::{Value, json};
 
@@ -173,6 +174,41 @@ async fn a_restart_publishes_the_same_cosigned_checkpoint(place: Place) {
     let open = [settings[0], ("WITNESS_MODE", "fail_open")];
     let site = site.stop().start_with(&open).await;
     assert_eq!(published(&site).await, before, "nobody is late yet");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_others_cosign_the_last_quorum_stays_published() {
+    let place = Place::sqlite();
+    let witness = Cosigner::start(87, Mood::Honest).await;
+    let policy = policy(1, &[&witness]);
+    let path = place.write("policy.txt", &policy);
+    let settings = [("WITNESS_POLICY", path.as_str()), ("WITNESS_MODE", "fail_closed")];
+    let site = place.start_with(&settings).await;
+    eventually("it is cosigned", async || cosigned(&site, &policy).await.is_some()).await;
+    witness.turn(Mood::Busy);
+    let before = published(&site).await;
+    site.grow(5).await;
+    let others: Vec<_> = (0..5_000_u32).map(|n| by_another(n, 6)).collect();
+
+    let store = site.store().await;
+    store.put_cosignatures(&others).await.unwrap();
+    store.close().await;
+
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(published(&site).await, before);
+    let site = site.stop().start_with(&settings).await;
+    assert_eq!(published(&site).await, before, "after a restart");
+}
+
+/// A line by a key that no policy names.
+fn by_another(n: u32, tree_size: u64) -> Cosignature {
+    Cosignature {
+        tree_size: TreeSize::new(tree_size).unwrap(),
+        fingerprint: Fingerprint::new(Hash::of(&n.to_be_bytes())),
+        name: "other.example".to_owned(),
+        line: String::new(),
+        timestamp: SystemClock.now(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ use diogenes_common::head::{HeadJson, Origin, SignedHead};
 use diogenes_common::keys::PublicKey;
 use diogenes_common::merkle::{TreeRoot, verify_consistency};
 use diogenes_common::shutdown::Tasks;
+use diogenes_common::store::{DatabaseUrl, OpenOptions, Schema, Store};
 use diogenes_common::wire::log::ConsistencyProof;
 use diogenes_common::wire::node::WellKnown;
 use diogenes_follower::Follower;
@@ -182,6 +183,13 @@ impl Site {
     /// A file of the leader's data directory.
     pub(crate) fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.place.directory.path().join("data").join(name)).unwrap()
+    }
+
+    /// The leader's database, which is on SQLite.
+    pub(crate) async fn store(&self) -> Store {
+        let url = DatabaseUrl::sqlite(self.place.directory.path().join("data").join("log.db"));
+        let open = OpenOptions { schema: Schema::Ignore, readers: 1, require_durable: false };
+        Store::open(&url, open).await.unwrap()
     }
 
     pub(crate) fn operator(&self) -> &PublicKey {

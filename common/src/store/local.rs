@@ -485,6 +485,35 @@ impl Store {
         read_rows(rows, cosignature, "local_cosignatures")
     }
 
+    /// The cosignatures of these keys at these sizes, the largest first.
+    pub async fn cosignatures_at(
+        &self,
+        sizes: &[TreeSize],
+        keys: &[Fingerprint],
+    ) -> Result<Vec<Cosignature>, StoreError> {
+        const SQL: Sql = rows!(
+            "SELECT known.tree_size, known.fingerprint, known.name, known.line, known.timestamp
+             FROM",
+            "AS asked CROSS JOIN local_cosignatures AS known
+             WHERE known.tree_size = CAST(asked.value->>0 AS BIGINT)
+               AND known.fingerprint = asked.value->>1
+             ORDER BY known.tree_size DESC, known.fingerprint"
+        );
+        let of = |size: &TreeSize| {
+            let size = size.to_sql();
+            keys.iter().map(move |key| (size, key.to_string()))
+        };
+        let asked: Vec<_> = sizes.iter().flat_map(of).collect();
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = text(json(&asked));
+        let rows = on_pool!(&self.0.readers, db => {
+            sqlx::query_as(db.text(SQL)).bind(&asked).fetch_all(db)
+        })?;
+        read_rows(rows, cosignature, "local_cosignatures")
+    }
+
     /// The largest cosignature of a key.
     pub async fn last_cosignature(
         &self,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use diogenes_common::checkpoint::Checkpoint;
 use diogenes_common::config::WitnessMode;
 use diogenes_common::cosignature::verify_cosignature;
+use diogenes_common::keys::Fingerprint;
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::note::{Note, SignatureLine, Vkey};
 use diogenes_common::policy::{Policy, PolicyWitness};
@@ -111,18 +112,29 @@ impl Publication {
         has_quorum
     }
 
-    /// The smallest size whose cosignatures matter; `None` while there is no round.
-    pub(super) fn counts_from(&self) -> Option<TreeSize> {
-        self.rounds.first().map(|tallied| tallied.round.size())
+    /// The sizes whose cosignatures matter.
+    pub(super) fn sizes(&self) -> Vec<TreeSize> {
+        self.rounds.iter().map(|tallied| tallied.round.size()).collect()
+    }
+
+    /// The keys whose cosignatures matter.
+    pub(super) fn keys(&self) -> Vec<Fingerprint> {
+        let witnesses = self.policy.witnesses().iter();
+        witnesses.map(|witness| witness.vkey().key().fingerprint()).collect()
     }
 
     /// Counts the cosignatures of these rows, of which those of other sizes are passed over.
+    ///
+    /// A round that had its quorum keeps it, whatever becomes of the rows.
     pub(super) fn count(&mut self, rows: &[Cosignature]) {
         for tallied in &mut self.rounds {
             let size = tallied.round.size();
             let rows: Vec<_> = rows.iter().filter(|row| row.tree_size == size).cloned().collect();
             if rows != tallied.rows {
-                *tallied = tally(&self.policy, tallied.round.clone(), rows);
+                let counted = tally(&self.policy, tallied.round.clone(), rows);
+                if counted.has_quorum || !tallied.has_quorum {
+                    *tallied = counted;
+                }
             }
         }
         if let Some(newest) = self.rounds.iter().rposition(|tallied| tallied.has_quorum) {
@@ -344,8 +356,8 @@ mod tests {
 
         assert_eq!(chosen(&mut publication, 0), Some(10));
         assert_eq!(
-            (publication.counts_from(), publication.quorum_size()),
-            (Some(size(10)), Some(size(10)))
+            (publication.sizes(), publication.quorum_size()),
+            (vec![size(10), size(12)], Some(size(10)))
         );
         publication.count(&[row(2, 12), row(4, 12)]);
         assert_eq!(chosen(&mut publication, 0), Some(12));
@@ -364,6 +376,18 @@ mod tests {
         open.open(round(12, 110_000));
         assert_eq!(chosen(&mut open, 160_000), Some(8));
         assert_eq!(chosen(&mut open, 160_001), Some(12));
+    }
+
+    #[test]
+    fn a_quorum_that_was_counted_stays_one() {
+        let mut closed = publication(WitnessMode::FailClosed, 0);
+        closed.open(round(8, 0));
+        closed.count(&[row(2, 8), row(3, 8)]);
+
+        for rows in [vec![], vec![row(2, 8), row_as("other.example", 3, 8)]] {
+            closed.count(&rows);
+            assert_eq!(chosen(&mut closed, 0), Some(8), "{rows:?}");
+        }
     }
 
     #[test]
@@ -425,7 +449,7 @@ mod tests {
         }
         let mut started = publication(WitnessMode::FailOpen, 0);
         assert!(!started.resume(round(8, 0), &[row(2, 8)]));
-        assert_eq!(started.counts_from(), None);
+        assert!(started.sizes().is_empty());
     }
 
     #[test]
@@ -437,7 +461,7 @@ mod tests {
         open.open(round(100, 200));
 
         assert_eq!(open.rounds.len(), MAX_ROUNDS);
-        assert_eq!(open.counts_from(), Some(size(1)));
+        assert_eq!(open.sizes()[..2], [size(1), size(2)]);
         assert_eq!(chosen(&mut open, 0), Some(100));
     }
 

@@ -11,7 +11,7 @@ use diogenes_common::note::Vkey;
 use diogenes_common::policy::{Policy, PolicyWitness};
 use diogenes_common::read::{CheckpointBoard, Snapshot};
 use diogenes_common::statement::Category;
-use diogenes_common::store::{Store, StoreError};
+use diogenes_common::store::{Cosignature, Store, StoreError};
 
 use super::publication::{Publication, Round};
 use super::settings::Decided;
@@ -24,7 +24,10 @@ const PUBLISHED: &str = "checkpoint_published";
 /// What is kept there while the checkpoint of every head is published.
 const NEWEST: &str = "newest";
 
-/// The most cosignatures that are read at once.
+/// The name under which the database keeps the largest size that a quorum cosigned.
+const COSIGNED: &str = "checkpoint_cosigned";
+
+/// The most cosignatures that a start reads in its search for the newest quorum.
 const MAX_ROWS: u64 = 4_096;
 
 /// The most sizes that a start looks at for the newest that has a quorum.
@@ -39,6 +42,8 @@ pub(crate) struct Publisher {
     board: CheckpointBoard,
     /// What the database keeps under [`PUBLISHED`].
     kept: TreeSize,
+    /// What was put there under [`COSIGNED`].
+    kept_cosigned: TreeSize,
 }
 
 impl Publisher {
@@ -53,8 +58,14 @@ impl Publisher {
         let now_millis = clock.steady_millis();
         let policy = decided.policy.clone().filter(|policy| !policy.quorum_is_none());
         let board = CheckpointBoard::default();
-        let mut publisher =
-            Self { publication: None, log, store: store.clone(), board, kept: TreeSize::ZERO };
+        let mut publisher = Self {
+            publication: None,
+            log,
+            store: store.clone(),
+            board,
+            kept: TreeSize::ZERO,
+            kept_cosigned: TreeSize::ZERO,
+        };
         let Some(policy) = policy else {
             store.put_meta(PUBLISHED, NEWEST).await.map_err(store_failure)?;
             return Ok(publisher);
@@ -92,9 +103,8 @@ impl Publisher {
     /// the largest size that has a quorum.
     pub(crate) async fn publish(&mut self, now_millis: i64) -> Result<TreeSize, StoreError> {
         let Some(publication) = &mut self.publication else { return Ok(TreeSize::ZERO) };
-        if let Some(from) = publication.counts_from() {
-            publication.count(&self.store.cosignatures(from, MAX_ROWS).await?);
-        }
+        let (sizes, keys) = (publication.sizes(), publication.keys());
+        publication.count(&self.store.cosignatures_at(&sizes, &keys).await?);
         let quorum_size = publication.quorum_size().unwrap_or_default();
         self.show(now_millis).await?;
         Ok(quorum_size)
@@ -108,6 +118,11 @@ impl Publisher {
         if self.kept < floor {
             self.store.put_meta(PUBLISHED, &floor.to_string()).await?;
             self.kept = floor;
+        }
+        let cosigned = publication.quorum_size().filter(|size| *size != self.kept_cosigned);
+        if let Some(cosigned) = cosigned {
+            self.store.put_meta(COSIGNED, &cosigned.to_string()).await?;
+            self.kept_cosigned = cosigned;
         }
         self.board.set(choice);
         Ok(())
@@ -123,8 +138,11 @@ impl Publisher {
     ) -> Result<(), StoreError> {
         let rows = self.store.cosignatures(TreeSize::ZERO, MAX_ROWS).await?;
         let edge = opened.chain.edge().size();
-        let sizes = rows.chunk_by(|a, b| a.tree_size == b.tree_size);
-        for rows in sizes.filter(|rows| rows[0].tree_size <= edge).take(MAX_SIZES) {
+        let newest = rows.chunk_by(|a, b| a.tree_size == b.tree_size);
+        let newest = newest.filter(|rows| rows[0].tree_size <= edge).take(MAX_SIZES);
+        // Others' rows may have left no room for those of the last quorum.
+        let kept = self.last_cosigned(publication).await?;
+        for rows in newest.chain(kept.first().map(|_| &*kept)) {
             let round = self.stored_round(rows[0].tree_size, opened, now_millis).await?;
             if round.is_some_and(|round| publication.resume(round, rows)) {
                 break;
@@ -134,6 +152,15 @@ impl Publisher {
             publication.open(round);
         }
         Ok(())
+    }
+
+    /// The policy's cosignatures at the largest size that a quorum cosigned.
+    async fn last_cosigned(
+        &self,
+        publication: &Publication,
+    ) -> Result<Vec<Cosignature>, StoreError> {
+        let Some(size) = self.store.meta(COSIGNED).await? else { return Ok(Vec::new()) };
+        self.store.cosignatures_at(&[size_of(&size)?], &publication.keys()).await
     }
 
     /// The round that a stored head was opened with, if it lies on the history which is held.
@@ -165,11 +192,14 @@ async fn floor(store: &Store, newest: TreeSize) -> Result<TreeSize, StoreError> 
             store.put_meta(PUBLISHED, &newest.to_string()).await?;
             Ok(newest)
         }
-        Some(size) => {
-            let size = size.parse().ok().and_then(TreeSize::new);
-            size.ok_or(StoreError::Malformed { table: "local_meta" })
-        }
+        Some(size) => size_of(size),
     }
+}
+
+/// A size as the database keeps it under a name.
+fn size_of(text: &str) -> Result<TreeSize, StoreError> {
+    let size = text.parse().ok().and_then(TreeSize::new);
+    size.ok_or(StoreError::Malformed { table: "local_meta" })
 }
 
 /// Tells the operator of a quorum that can't come together.

@@ -198,6 +198,15 @@ async fn only_newer_reports_and_cosignatures_count(database: Database) {
     assert_eq!(store.cosignatures(size(6), 10).await, Ok(vec![rows[2].clone()]));
     assert_eq!(store.last_cosignature(&key(1)).await, Ok(Some(rows[2].clone())));
     assert_eq!(store.last_cosignature(&key(3)).await, Ok(None));
+    let at = async |sizes: &[TreeSize], keys: &[Fingerprint]| {
+        store.cosignatures_at(sizes, keys).await.unwrap()
+    };
+    assert_eq!(
+        at(&[size(5), size(6), size(7)], &[key(1), key(3)]).await,
+        [rows[2].clone(), rows[1].clone()]
+    );
+    assert_eq!(at(&[size(5)], &[key(2)]).await, [rows[3].clone()]);
+    assert_eq!((at(&[], &[key(1)]).await, at(&[size(5)], &[]).await), (vec![], vec![]));
 }
 
 async fn heads_are_kept_until_the_tree_passes_them(database: Database) {
