@@ -232,13 +232,15 @@ const KEEP_HEADS: Sql = rows!(
     "WHERE true ON CONFLICT (tree_size, timestamp) DO NOTHING"
 );
 const FORGET_HEADS: Sql = Sql::same("DELETE FROM local_kept_heads WHERE tree_size <= $1");
+/// A line under another name does not take the place of one that a policy may count.
 const COSIGN: Sql = rows!(
     "INSERT INTO local_cosignatures (tree_size, fingerprint, name, line, timestamp)
      SELECT CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3,
             CAST(value->>4 AS BIGINT) FROM",
     "WHERE true ON CONFLICT (tree_size, fingerprint) DO UPDATE SET
         name = excluded.name, line = excluded.line, timestamp = excluded.timestamp
-     WHERE excluded.timestamp > local_cosignatures.timestamp"
+     WHERE excluded.timestamp > local_cosignatures.timestamp
+       AND excluded.name = local_cosignatures.name"
 );
 
 impl Store {
@@ -464,7 +466,8 @@ impl Store {
         row.map(read).transpose()
     }
 
-    /// Keeps cosignatures; of two by one key at one size the newer stays.
+    /// Keeps cosignatures; of two by one key at one size the newer stays, unless it is under
+    /// another name.
     pub async fn put_cosignatures(&self, rows: &[Cosignature]) -> Result<(), StoreError> {
         self.write(COSIGN, vec![json(&cosignature_rows(rows.iter()))]).await.map(|_| ())
     }

@@ -192,6 +192,11 @@ async fn only_newer_reports_and_cosignatures_count(database: Database) {
     ];
     store.put_cosignatures(&rows).await.unwrap();
     store.put_cosignatures(&rows[..1]).await.unwrap();
+    let renamed = Cosignature {
+        name: "another".to_owned(),
+        ..cosignature(5, 1, START + 2, "under another name")
+    };
+    store.put_cosignatures(&[renamed]).await.unwrap();
     let mut at_five = store.cosignatures(size(0), 10).await.unwrap().split_off(1);
     at_five.sort_by(|a, b| a.line.cmp(&b.line));
     assert_eq!(at_five, [rows[1].clone(), rows[3].clone()]);
