@@ -6,6 +6,7 @@ use std::sync::Arc;
 use diogenes_common::clock::Clock;
 use diogenes_common::exit::Failure;
 use diogenes_common::head::HeadJson;
+use diogenes_common::keys::Fingerprint;
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::note::Vkey;
 use diogenes_common::policy::{Policy, PolicyWitness};
@@ -202,19 +203,89 @@ fn size_of(text: &str) -> Result<TreeSize, StoreError> {
     size.ok_or(StoreError::Malformed { table: "local_meta" })
 }
 
+/// Why a policy's quorum does not come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum TooFew {
+    #[error(
+        "the quorum of WITNESS_POLICY needs witnesses that have neither a URL there nor the \
+         operator's authorisation: nothing reaches it"
+    )]
+    Unknown,
+    #[error(
+        "the quorum of WITNESS_POLICY needs several witnesses without a URL there to sign the very \
+         same head: they do only if each runs with an --interval no longer than \
+         WITNESS_ROUND_SPACING"
+    )]
+    Apart,
+}
+
 /// Tells the operator of a quorum that can't come together.
 async fn warn_of_too_few(policy: &Policy, store: &Store) -> Result<(), StoreError> {
     let rows = store.endorsed(Category::Witness.as_str()).await?;
     let authorized: Vec<_> =
         rows.iter().filter(|row| row.revoked_by.is_none()).map(|row| row.fingerprint).collect();
-    let can_cosign = |witness: &PolicyWitness| {
-        witness.url().is_some() || authorized.contains(&witness.vkey().key().fingerprint())
-    };
-    if !policy.has_quorum(can_cosign) {
-        tracing::warn!(
-            "the quorum of WITNESS_POLICY needs witnesses that have neither a URL there nor the \
-             operator's authorisation: nothing reaches it"
-        );
+    if let Some(why) = too_few(policy, &authorized) {
+        tracing::warn!("{why}");
     }
     Ok(())
+}
+
+/// Whether the quorum is out of reach: a witness with a URL is asked for each round, and one that
+/// comes by itself completes a round, but two of them seldom meet on one.
+fn too_few(policy: &Policy, authorized: &[Fingerprint]) -> Option<TooFew> {
+    let comes = |witness: &PolicyWitness| {
+        witness.url().is_none() && authorized.contains(&witness.vkey().key().fingerprint())
+    };
+    let reached = |by: &dyn Fn(&PolicyWitness) -> bool| {
+        policy.has_quorum(|witness| witness.url().is_some() || by(witness))
+    };
+    if !reached(&comes) {
+        return Some(TooFew::Unknown);
+    }
+    let mut coming = policy.witnesses().iter().filter(|witness| comes(witness));
+    let is_enough = reached(&|_| false) || coming.any(|one| reached(&|witness| witness == one));
+    (!is_enough).then_some(TooFew::Apart)
+}
+
+#[cfg(test)]
+mod tests {
+    use diogenes_common::keys::SigningKey;
+    use diogenes_common::note::KeyKind;
+
+    use super::*;
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_seed([n; 32])
+    }
+
+    /// The policy of so many of these witnesses, each with a URL or without.
+    fn policy(required: usize, witnesses: &[(u8, bool)]) -> Policy {
+        let line = |(n, has_url): &(u8, bool)| {
+            let name = format!("w{n}.example").parse().expect("a name");
+            let vkey = Vkey::new(name, KeyKind::Cosignature, key(*n).public().clone());
+            let url = if *has_url { " https://w.example/" } else { "" };
+            format!("witness w{n} {vkey}{url}\n")
+        };
+        let lines: Vec<_> = witnesses.iter().map(line).collect();
+        let names: Vec<_> = witnesses.iter().map(|(n, _)| format!("w{n}")).collect();
+        let (lines, names) = (lines.concat(), names.join(" "));
+        format!("{lines}group g {required} {names}\nquorum g\n").parse().expect("a policy")
+    }
+
+    #[test]
+    fn a_quorum_may_need_one_witness_that_comes_by_itself_and_no_more() {
+        let authorized = [key(3).fingerprint(), key(4).fingerprint()];
+        for (required, witnesses, expected) in [
+            (2, &[(2, true), (5, true), (6, false)][..], None),
+            (2, &[(2, true), (3, false)], None),
+            (2, &[(2, true), (3, false), (4, false)], None),
+            (3, &[(2, true), (3, false), (4, false)], Some(TooFew::Apart)),
+            (2, &[(3, false), (4, false)], Some(TooFew::Apart)),
+            (2, &[(2, true), (6, false)], Some(TooFew::Unknown)),
+            (2, &[(3, false), (6, false)], Some(TooFew::Unknown)),
+        ] {
+            let policy = policy(required, witnesses);
+            assert_eq!(too_few(&policy, &authorized), expected, "{required} {witnesses:?}");
+        }
+    }
 }
