@@ -11,7 +11,7 @@ use diogenes_common::keys::{Fingerprint, SigningKey};
 use diogenes_common::merkle::{Hash, TreeRoot, TreeSize};
 use diogenes_common::note::{KeyKind, Note, Vkey};
 use diogenes_common::policy::Policy;
-use diogenes_common::store::Cosignature;
+use diogenes_common::store::{Cosignature, NewIncident};
 use diogenes_tests::cosigner::{Cosigner, Mood};
 use serde_json::{Value, json};
 
@@ -296,6 +296,34 @@ async fn a_witness_that_names_a_larger_size_is_asked_no_more_until_somebody_has_
     let acknowledged = operator(&site.leader, "POST", &path, None).await;
     assert!((200..300).contains(&acknowledged.status), "{acknowledged}");
     eventually("it cosigns", async || cosigned(&site, &policy).await.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_newer_incidents_do_not_have_it_asked_again() {
+    let place = Place::sqlite();
+    let witness = Cosigner::start(88, Mood::At(1_000_000)).await;
+    let path = place.write("policy.txt", &policy(1, &[&witness]));
+    let site = place.start_with(&[("WITNESS_POLICY", path.as_str())]).await;
+    eventually("an incident is open", async || incidents(&site).await.len() == 1).await;
+    let store = site.store().await;
+    let of = store.incidents(true).await.unwrap().remove(0);
+
+    for n in 0..1_001 {
+        let other = NewIncident {
+            kind: of.kind.clone(),
+            subject: format!("another {n}"),
+            class: of.class.clone(),
+            reason: of.reason.clone(),
+            detail: String::new(),
+            opened_at: of.opened_at,
+            evidence: None,
+        };
+        store.open_incident(&other).await.unwrap();
+    }
+    store.close().await;
+
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(witness.asked(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -243,6 +243,17 @@ const COSIGN: Sql = rows!(
        AND excluded.name = local_cosignatures.name"
 );
 
+/// Reads the columns of an [`Incident`].
+macro_rules! incidents {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, kind, subject, class, reason, detail, opened_at, acked_at, evidence_id
+             FROM local_incidents ",
+            $which
+        )
+    };
+}
+
 impl Store {
     /// A named value of this node.
     pub async fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
@@ -425,31 +436,27 @@ impl Store {
 
     /// The incidents, the newest first, at most 1,000; only open ones if asked so.
     pub async fn incidents(&self, only_open: bool) -> Result<Vec<Incident>, StoreError> {
-        const SQL: &str = "SELECT id, kind, subject, class, reason, detail, opened_at, acked_at,
-                evidence_id
-            FROM local_incidents WHERE $1 = 0 OR acked_at IS NULL ORDER BY id DESC LIMIT 1000";
-        type Stored = (i64, String, String, String, String, String, i64, Option<i64>, Option<i64>);
-        let rows: Vec<Stored> = on_pool!(&self.0.readers, db => {
+        const SQL: &str =
+            incidents!("WHERE $1 = 0 OR acked_at IS NULL ORDER BY id DESC LIMIT 1000");
+        let rows = on_pool!(&self.0.readers, db => {
             sqlx::query_as(SQL).bind(i64::from(only_open)).fetch_all(db)
         })?;
-        let read = |row: Stored| {
-            let (id, kind, subject, class, reason, detail, opened_at, acked_at, evidence_id) = row;
-            Some(Incident {
-                id,
-                kind,
-                subject,
-                class,
-                reason,
-                detail,
-                opened_at: Timestamp::from_millis(opened_at)?,
-                acked_at: match acked_at {
-                    None => None,
-                    Some(millis) => Some(Timestamp::from_millis(millis)?),
-                },
-                evidence_id,
-            })
-        };
-        read_rows(rows, read, "local_incidents")
+        read_rows(rows, incident, "local_incidents")
+    }
+
+    /// One incident, open or not, however many newer ones there are.
+    pub async fn incident(&self, id: i64) -> Result<Option<Incident>, StoreError> {
+        const SQL: &str = incidents!("WHERE id = $1");
+        let rows = on_pool!(&self.0.readers, db => sqlx::query_as(SQL).bind(id).fetch_all(db))?;
+        Ok(read_rows(rows, incident, "local_incidents")?.pop())
+    }
+
+    /// The newest open incident of a class, however many others are newer.
+    pub async fn open_incident_of(&self, class: &str) -> Result<Option<Incident>, StoreError> {
+        const SQL: &str =
+            incidents!("WHERE acked_at IS NULL AND class = $1 ORDER BY id DESC LIMIT 1");
+        let rows = on_pool!(&self.0.readers, db => sqlx::query_as(SQL).bind(class).fetch_all(db))?;
+        Ok(read_rows(rows, incident, "local_incidents")?.pop())
     }
 
     /// An evidence or observation file.
@@ -710,6 +717,26 @@ async fn insert_evidence<S: Session>(
 
 fn returned(id: Option<i64>) -> Result<i64, CommitError> {
     id.ok_or_else(|| CommitError::Refused("an insert returned no number".to_owned()))
+}
+
+type StoredIncident = (i64, String, String, String, String, String, i64, Option<i64>, Option<i64>);
+
+fn incident(row: StoredIncident) -> Option<Incident> {
+    let (id, kind, subject, class, reason, detail, opened_at, acked_at, evidence_id) = row;
+    Some(Incident {
+        id,
+        kind,
+        subject,
+        class,
+        reason,
+        detail,
+        opened_at: Timestamp::from_millis(opened_at)?,
+        acked_at: match acked_at {
+            None => None,
+            Some(millis) => Some(Timestamp::from_millis(millis)?),
+        },
+        evidence_id,
+    })
 }
 
 type StoredCosignature = (i64, String, String, String, i64);

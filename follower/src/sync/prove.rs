@@ -25,8 +25,7 @@ pub(crate) const SOURCE_FAULT: &str = "source_fault";
 
 /// The open incident that keeps this follower latched.
 pub(crate) async fn open_latch(store: &Store) -> Result<Option<Incident>, StoreError> {
-    let open = store.incidents(true).await?;
-    Ok(open.into_iter().find(|incident| incident.class == LATCHED))
+    store.open_incident_of(LATCHED).await
 }
 
 /// The kind of evidence that a stored incident names.

@@ -198,9 +198,10 @@ impl Asking {
         self.retry.reset();
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;
-            match self.app.store.incidents(true).await {
-                Ok(open) if open.iter().all(|incident| incident.id != id) => break,
-                Ok(_) | Err(_) => {}
+            if let Ok(incident) = self.app.store.incident(id).await
+                && incident.is_none_or(|incident| incident.acked_at.is_some())
+            {
+                break;
             }
         }
         tracing::info!(witness.name = %self.witness.name, "the witness is asked again");

@@ -14,6 +14,7 @@ on_both!(
     pending_keys_are_few_and_far_between,
     a_reservation_waits_until_it_expires,
     an_incident_is_opened_once_and_keeps_its_evidence,
+    an_incident_is_found_beneath_a_thousand_newer_ones,
     only_newer_reports_and_cosignatures_count,
     heads_are_kept_until_the_tree_passes_them,
     local_rows_are_written_with_the_batch_or_not_at_all,
@@ -168,6 +169,30 @@ async fn an_incident_is_opened_once_and_keeps_its_evidence(database: Database) {
     let acked = store.incidents(false).await.unwrap()[1].acked_at;
     assert_eq!(acked, Some(at(START + 1)));
     assert!(store.open_incident(&incident("peer-1")).await.unwrap() > second);
+}
+
+async fn an_incident_is_found_beneath_a_thousand_newer_ones(database: Database) {
+    let mut log = Log::start(&database).await;
+    let id = log.store.open_incident(&incident("peer")).await.unwrap();
+    let transient =
+        |n: u32| NewIncident { class: "transient".to_owned(), ..incident(&n.to_string()) };
+    let mut batch = log.batch(1, "x-test:a");
+    batch.local = (0..1_001).map(transient).map(LocalWrite::OpenIncident).collect();
+    log.commit(&batch).await.unwrap();
+    let store = &log.store;
+
+    let newest = store.incidents(true).await.unwrap();
+    let found = store.incident(id).await.unwrap().unwrap();
+
+    assert!(newest.iter().all(|incident| incident.id != id));
+    assert_eq!((found.id, &*found.subject, found.acked_at), (id, "peer", None));
+    assert_eq!(store.open_incident_of("latched").await, Ok(Some(found)));
+    assert_eq!(store.open_incident_of("transient").await, Ok(newest.first().cloned()));
+    assert_eq!(store.ack_incident(id, at(START + 1)).await, Ok(true));
+    let acked = store.incident(id).await.unwrap().unwrap();
+    assert_eq!(acked.acked_at, Some(at(START + 1)));
+    assert_eq!(store.open_incident_of("latched").await, Ok(None));
+    assert_eq!(store.incident(id - 1).await, Ok(None));
 }
 
 async fn only_newer_reports_and_cosignatures_count(database: Database) {
