@@ -327,6 +327,24 @@ async fn a_thousand_newer_incidents_do_not_have_it_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn witnesses_are_asked_no_more_often_than_the_operator_promised() {
+    let (clock, place) = (Arc::new(Ahead::default()), Place::sqlite());
+    let witness = Cosigner::start(89, Mood::Honest).await;
+    let policy = policy(1, &[&witness]);
+    let path = place.write("policy.txt", &policy);
+    let settings = [("WITNESS_POLICY", path.as_str()), ("WITNESS_ROUND_SPACING", "30m")];
+    let site = place.start_at(&settings, clock.clone()).await;
+    eventually("it is cosigned", async || cosigned(&site, &policy).await.is_some()).await;
+    site.grow(5).await;
+
+    tokio::time::sleep(Duration::from_millis(6_500)).await;
+
+    assert_eq!(witness.asked(), 1);
+    clock.pass(1_800);
+    eventually("the next round is cosigned", async || witness.asked() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cosignature_with_one_flipped_byte_does_not_count() {
     let place = Place::sqlite();
     let bad = Cosigner::start(80, Mood::Flipped).await;

@@ -127,6 +127,8 @@ settings! {
     WITNESS_POLICY: Option<PathBuf> = "WITNESS_POLICY", Default::Same(""), LEADER;
     /// What is served when the quorum of witnesses is late: `fail_open` or `fail_closed`.
     WITNESS_MODE: WitnessMode = "WITNESS_MODE", Default::Same("fail_open"), LEADER;
+    /// The shortest time between two rounds of the witnesses of `WITNESS_POLICY`; 60s for public ones.
+    WITNESS_ROUND_SPACING: Duration = "WITNESS_ROUND_SPACING", Default::Same("5s"), LEADER;
     /// The longest time between two rounds of the witnesses while nothing is appended.
     MAX_QUIET: Duration = "MAX_QUIET", Default::Same("1h"), LEADER;
     /// Whether a registration must prove that its sender holds the key.

@@ -20,8 +20,9 @@ use super::settings::Asked;
 use super::{Named, http, last_cosignature};
 use crate::app::App;
 
-/// The first pause after a failure, which doubles, and the longest: a round waits no longer for its
-/// quorum before the next may open. A witness may ask for a longer one.
+/// The first pause after a failure, which doubles, and the longest, unless rounds are further apart:
+/// a round waits no longer for its quorum before the next may open. A witness may ask for a longer
+/// one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
@@ -142,7 +143,8 @@ impl Asking {
         } else {
             tracing::debug!(witness.name = %name, "the witness can't be asked: {why}");
         }
-        let longest = asked.unwrap_or_default().max(LONGEST_RETRY);
+        let longest =
+            asked.unwrap_or_default().max(LONGEST_RETRY).max(self.app.cosigning.spacing());
         tokio::time::sleep(self.retry.next_delay_at_least(asked).min(longest)).await;
     }
 

@@ -10,6 +10,7 @@ mod publisher;
 mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use answer::names;
 use diogenes_common::merkle::TreeSize;
@@ -44,6 +45,8 @@ pub(crate) struct Standing<'a> {
 /// What the tasks that ask, count and publish share.
 pub(crate) struct Cosigning {
     policy: Option<Arc<Policy>>,
+    /// How far apart rounds are at least.
+    spacing: Duration,
     /// The round whose checkpoint is to be cosigned.
     round: watch::Sender<Option<Named>>,
     /// The largest size that a quorum of the policy cosigned.
@@ -58,6 +61,7 @@ impl Cosigning {
     pub(crate) fn new(decided: &Decided) -> Self {
         Self {
             policy: decided.policy.clone(),
+            spacing: decided.spacing,
             round: watch::Sender::new(None),
             quorum_size: watch::Sender::default(),
             witnessed: watch::Sender::default(),
@@ -68,6 +72,11 @@ impl Cosigning {
     /// The policy under which checkpoints are published; `None` if they need no cosignature.
     pub(crate) fn policy(&self) -> Option<&Policy> {
         self.policy.as_deref().filter(|policy| !policy.quorum_is_none())
+    }
+
+    /// How far apart rounds are at least.
+    pub(crate) fn spacing(&self) -> Duration {
+        self.spacing
     }
 
     /// What each witness of the policy cosigned last, in its order.

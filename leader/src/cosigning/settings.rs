@@ -4,9 +4,12 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use diogenes_common::client::{BaseUrl, Client, Reach};
-use diogenes_common::config::{ALLOW_HTTP, Settings, WITNESS_MODE, WITNESS_POLICY, WitnessMode};
+use diogenes_common::config::{
+    ALLOW_HTTP, Settings, WITNESS_MODE, WITNESS_POLICY, WITNESS_ROUND_SPACING, WitnessMode,
+};
 use diogenes_common::exit::Failure;
 use diogenes_common::note::Vkey;
 use diogenes_common::policy::{MAX_POLICY_BYTES, Policy, PolicyWitness};
@@ -17,6 +20,9 @@ pub(crate) struct Decided {
     pub(super) policy: Option<Arc<Policy>>,
     /// What is published while they are missing.
     pub(super) mode: WitnessMode,
+    /// How far apart rounds are at least, however fast a quorum is reached: other people's
+    /// witnesses are asked, and each round's head is kept for ever. Zero without a policy.
+    pub(super) spacing: Duration,
     /// The witnesses that are asked.
     pub(crate) asked: Vec<Asked>,
 }
@@ -39,7 +45,7 @@ impl Decided {
     pub(crate) fn from_settings(settings: &Settings, log: &Vkey) -> Result<Self, Failure> {
         let mode = settings.value(&WITNESS_MODE);
         let Some(path) = settings.value(&WITNESS_POLICY) else {
-            return Ok(Self { policy: None, mode, asked: Vec::new() });
+            return Ok(Self { policy: None, mode, spacing: Duration::ZERO, asked: Vec::new() });
         };
         let policy = read(&path)?;
         if !is_for(&policy, log) {
@@ -52,7 +58,8 @@ impl Decided {
         let is_plain = settings.value(&ALLOW_HTTP);
         let reach = if is_plain { Reach::ConfiguredHttp } else { Reach::Configured };
         let asked = asked(&policy, &path, reach)?;
-        Ok(Self { policy: Some(Arc::new(policy)), mode, asked })
+        let spacing = settings.value(&WITNESS_ROUND_SPACING);
+        Ok(Self { policy: Some(Arc::new(policy)), mode, spacing, asked })
     }
 }
 

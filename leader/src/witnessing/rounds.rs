@@ -17,9 +17,6 @@ use crate::cosigning::Publisher;
 
 /// How long a round waits for its quorum before the next may open.
 const PATIENCE_MILLIS: i64 = 10_000;
-/// How far apart rounds are, however fast a policy's quorum is reached: other people's witnesses
-/// are asked, and each round's head is kept for ever.
-const SPACING_MILLIS: i64 = 5_000;
 /// How often the rule is asked at most, and at least.
 const PAUSE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
@@ -117,8 +114,8 @@ async fn advance(
 ) -> Result<Option<Round>, StoreError> {
     let now_millis = app.clock.steady_millis();
     let pace = Pace {
-        spacing_millis: app.cosigning.policy().map_or(0, |_| SPACING_MILLIS),
-        max_quiet_millis: i64::try_from(app.max_quiet.as_millis()).unwrap_or(i64::MAX),
+        spacing_millis: millis(app.cosigning.spacing()),
+        max_quiet_millis: millis(app.max_quiet),
     };
     let news = snapshot.last_event_id.max(app.cosigning.witnessed().get());
     match (next_round(last, news, now_millis, pace), last) {
@@ -135,6 +132,10 @@ async fn advance(
     }
     tracing::debug!(round.size = %size, "a round of witnesses opened");
     Ok(Some(Round { size, opened_millis: now_millis }))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Whether a round has its quorum: the policy's, else that of the authorised witnesses.
@@ -217,11 +218,13 @@ mod tests {
 
     #[test]
     fn rounds_that_other_peoples_witnesses_are_asked_for_keep_their_distance() {
-        let pace = Pace { spacing_millis: SPACING_MILLIS, ..PACE };
+        let pace = |spacing_millis| Pace { spacing_millis, ..PACE };
 
-        assert_eq!(next_at(pace, 10, 11, SPACING_MILLIS - 1), Next::Wait);
-        assert_eq!(next_at(pace, 10, 11, SPACING_MILLIS), Next::AfterQuorum);
-        assert_eq!(next_at(pace, 10, 11, 10_000), Next::Open);
+        assert_eq!(next_at(pace(5_000), 10, 11, 4_999), Next::Wait);
+        assert_eq!(next_at(pace(5_000), 10, 11, 5_000), Next::AfterQuorum);
+        assert_eq!(next_at(pace(5_000), 10, 11, 10_000), Next::Open);
+        assert_eq!(next_at(pace(60_000), 10, 11, 59_999), Next::Wait);
+        assert_eq!(next_at(pace(60_000), 10, 11, 60_000), Next::Open);
     }
 
     #[test]
