@@ -289,7 +289,7 @@ fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
         .merge(read::router(limiter))
 }
 
-/// Now and then: old heads are thinned, old idempotency keys forgotten.
+/// Now and then: old heads and cosignatures are thinned, old idempotency keys forgotten.
 async fn upkeep(app: App, stop: CancellationToken) -> Result<(), Failure> {
     let mut ticks = tokio::time::interval(Duration::from_secs(600));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -304,6 +304,9 @@ async fn upkeep(app: App, stop: CancellationToken) -> Result<(), Failure> {
         }
         if let Err(error) = app.store.expire_remembered(now).await {
             tracing::warn!(%error, "old idempotency keys could not be deleted");
+        }
+        if let Err(error) = app.store.thin_cosignatures(app.cosigning.quorum_size()).await {
+            tracing::warn!(%error, "old cosignatures could not be thinned");
         }
     }
 }

@@ -538,6 +538,21 @@ impl Store {
         Ok(read_rows(rows, cosignature, "local_cosignatures")?.pop())
     }
 
+    /// Forgets the cosignatures below a size, but for each key's largest and the one at the size of
+    /// its newest recorded proof; answers how many.
+    pub async fn thin_cosignatures(&self, below: TreeSize) -> Result<u64, StoreError> {
+        const SQL: Sql = Sql::same(
+            "DELETE FROM local_cosignatures WHERE tree_size < $1
+               AND EXISTS (SELECT 1 FROM local_cosignatures AS larger
+                           WHERE larger.fingerprint = local_cosignatures.fingerprint
+                             AND larger.tree_size > local_cosignatures.tree_size)
+               AND NOT EXISTS (SELECT 1 FROM view_witnesses AS proven
+                               WHERE proven.fingerprint = local_cosignatures.fingerprint
+                                 AND proven.tree_size = local_cosignatures.tree_size)",
+        );
+        self.write(SQL, values![below.to_sql()]).await
+    }
+
     /// Takes a follower's report; false if it is not newer than the last one.
     pub async fn put_report(&self, report: &ReportRow) -> Result<bool, StoreError> {
         const SQL: Sql = Sql::same(

@@ -6,6 +6,7 @@ use diogenes_common::store::{
     CommitError, Cosignature, KeptHead, LocalWrite, NewEvidence, NewIncident, PendingKey,
     PendingOutcome, Remembered, ReportRow, ReservedKey,
 };
+use diogenes_common::view::WitnessRow;
 
 use super::harness::{Database, Log, START, at, on_both};
 
@@ -16,6 +17,7 @@ on_both!(
     an_incident_is_opened_once_and_keeps_its_evidence,
     an_incident_is_found_beneath_a_thousand_newer_ones,
     only_newer_reports_and_cosignatures_count,
+    cosignatures_that_nobody_needs_any_more_are_forgotten,
     heads_are_kept_until_the_tree_passes_them,
     local_rows_are_written_with_the_batch_or_not_at_all,
 );
@@ -237,6 +239,33 @@ async fn only_newer_reports_and_cosignatures_count(database: Database) {
     );
     assert_eq!(at(&[size(5)], &[key(2)]).await, [rows[3].clone()]);
     assert_eq!((at(&[], &[key(1)]).await, at(&[size(5)], &[]).await), (vec![], vec![]));
+}
+
+async fn cosignatures_that_nobody_needs_any_more_are_forgotten(database: Database) {
+    let mut log = Log::start(&database).await;
+    let proven = WitnessRow {
+        fingerprint: key(1),
+        proof_id: 1,
+        tree_size: size(5),
+        root_hash: Hash::of(b"root"),
+        signed_at: at(START),
+        recorded_at: at(START),
+        cosigner: None,
+    };
+    let mut batch = log.batch(1, "x-test:a");
+    batch.views.witnesses = vec![proven];
+    log.commit(&batch).await.unwrap();
+    let store = &log.store;
+    let rows = [(9, 1), (8, 1), (7, 1), (6, 2), (5, 1), (5, 2), (4, 1)];
+    let rows = rows.map(|(size, by)| cosignature(size, by, START, "line"));
+    store.put_cosignatures(&rows).await.unwrap();
+
+    assert_eq!(store.thin_cosignatures(size(0)).await, Ok(0));
+    assert_eq!(store.thin_cosignatures(size(8)).await, Ok(3));
+
+    let left = store.cosignatures(size(0), 10).await.unwrap();
+    let left: Vec<_> = left.iter().map(|row| (row.tree_size.get(), row.fingerprint)).collect();
+    assert_eq!(left, [(9, key(1)), (8, key(1)), (6, key(2)), (5, key(1))]);
 }
 
 async fn heads_are_kept_until_the_tree_passes_them(database: Database) {
