@@ -255,8 +255,8 @@ pub enum HeadError {
     /// Size 0, the empty root and a missing chain head go together or not at all.
     #[error("size, root and chain head disagree about whether the log is empty")]
     EmptyTree,
-    /// More entries than there are ids.
-    #[error("the size is beyond 2^53 - 1")]
+    /// More entries than there are ids, or an entry beyond all ids.
+    #[error("the size or the id of the last event is beyond 2^53 - 1")]
     SizeTooLarge,
 }
 
@@ -269,7 +269,8 @@ impl From<BadSignature> for HeadError {
 impl HeadJson {
     /// Checks the head against the operator key and the origin that the caller expects.
     ///
-    /// Nothing is said about `checkpoint` and `last_event_id`.
+    /// Nothing is said about `checkpoint`, and about `last_event_id` only that canonical JSON, in
+    /// which heads are kept, can hold it.
     pub fn verify(&self, key: &PublicKey, origin: &Origin) -> Result<SignedHead, HeadError> {
         if self.origin != *origin {
             return Err(HeadError::WrongOrigin);
@@ -280,6 +281,9 @@ impl HeadJson {
         }
         if self.key_fingerprint != key.fingerprint() {
             return Err(HeadError::UnauthorizedKey { found: self.key_fingerprint });
+        }
+        if self.last_event_id > MAX_SAFE_INTEGER {
+            return Err(HeadError::SizeTooLarge);
         }
         self.claim().verify(self.signature, key)
     }
@@ -445,6 +449,10 @@ mod tests {
             verify(&json_of(TreeHead { tree_size: beyond, ..head(9, 5) })),
             Err(HeadError::SizeTooLarge)
         );
+        let beyond = HeadJson { last_event_id: MAX_SAFE_INTEGER + 1, ..good.clone() };
+        assert_eq!(verify(&beyond), Err(HeadError::SizeTooLarge));
+        let last = HeadJson { last_event_id: MAX_SAFE_INTEGER, ..good };
+        assert!(verify(&last).is_ok());
         for half_empty in [
             TreeHead { chain_head: None, ..head(9, 5) },
             TreeHead { root_hash: Hash::EMPTY_TREE, ..head(9, 5) },

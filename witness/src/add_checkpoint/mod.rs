@@ -12,6 +12,7 @@
 //! Only [`judge`] makes the [`Accepted`] without which the state does not advance and nothing is
 //! cosigned.
 
+use diogenes_common::canonical::MAX_SAFE_INTEGER;
 use diogenes_common::checkpoint::{Checkpoint, CheckpointError, parse_size};
 use diogenes_common::merkle::{Hash, ProofError, TreeRoot, TreeSize, verify_consistency};
 use diogenes_common::note::{Note, NoteError, VerifyError, Vkey};
@@ -78,6 +79,10 @@ pub enum Malformed {
     /// More than [`MAX_CHECKPOINT_BYTES`].
     #[error("the text of a checkpoint has at most 4096 bytes here")]
     CheckpointTooLong,
+    /// More than [`MAX_SAFE_INTEGER`]: what is cosigned is kept in canonical JSON, which holds no
+    /// larger number, and no log has so many entries.
+    #[error("the size of a tree is at most 2^53 - 1 here")]
+    SizeTooLarge,
 }
 
 /// Why a request is not answered with a cosignature, in the order in which it is checked.
@@ -134,7 +139,10 @@ impl Request {
         if note.text().len() > MAX_CHECKPOINT_BYTES {
             return Err(Malformed::CheckpointTooLong);
         }
-        let checkpoint = note.text().parse()?;
+        let checkpoint: Checkpoint = note.text().parse()?;
+        if old.max(checkpoint.tree().size).get() > MAX_SAFE_INTEGER {
+            return Err(Malformed::SizeTooLarge);
+        }
         Ok(Self { old, proof, checkpoint, note })
     }
 

@@ -140,6 +140,19 @@ impl Line {
         bytes
     }
 
+    /// The same, if exactly this line is read back from them; whatever cannot be read again would
+    /// make the whole index unreadable, and is never written.
+    ///
+    /// Canonical JSON holds no integer beyond 2^53 - 1, and the reader no line that is longer than
+    /// [`MAX_LINE_BYTES`].
+    pub(super) fn to_readable_bytes(&self) -> Option<Vec<u8>> {
+        let bytes = self.to_bytes();
+        let content = bytes.strip_suffix(b"\n")?;
+        let is_readable =
+            content.len() < MAX_LINE_BYTES && Self::parse(content).as_ref() == Some(self);
+        is_readable.then_some(bytes)
+    }
+
     /// Reads a line, without its line feed; `None` if it is not exactly what this code writes.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let line: Self = serde_json::from_slice(bytes).ok()?;
@@ -210,5 +223,26 @@ mod tests {
             let spaced = [b" ", bytes.trim_ascii_end()].concat();
             assert_eq!(Line::parse(&spaced), None);
         }
+    }
+
+    #[test]
+    fn a_line_that_could_not_be_read_back_is_not_written() {
+        let history = History::honest();
+        let cosign = |size, checkpoint| {
+            let tree = TreeRoot { size: TreeSize::new(size).unwrap(), hash: Hash::of(b"x") };
+            let step = Step::new(TreeRoot::EMPTY, tree);
+            Fact::Cosign { checkpoint, origin: history.name(), step }
+        };
+        let is_written = |fact| {
+            let line = Line { fact, previous: None, time: at(3) };
+            line.to_readable_bytes().is_some()
+        };
+        let largest = canonical::MAX_SAFE_INTEGER;
+
+        assert!(is_written(cosign(largest, String::new())));
+        for size in [largest + 2, TreeSize::MAX.get()] {
+            assert!(!is_written(cosign(size, String::new())), "{size}");
+        }
+        assert!(!is_written(cosign(5, "x".repeat(MAX_LINE_BYTES))));
     }
 }

@@ -126,6 +126,9 @@ pub enum StateError {
         /// What is wrong with it.
         broken: BrokenLine,
     },
+    /// A line would not be read back as it is.
+    #[error("this cannot be kept in index.jsonl: a number or a text is too large")]
+    Unwritable,
     /// `state.json` is not one.
     #[error("state.json is damaged")]
     StateDamaged,
@@ -212,6 +215,11 @@ impl From<StateError> for Failure {
                 "unauthorized_key",
                 &error,
                 "nothing was signed; see which key is right: diogenes-witness log-list list",
+            ),
+            StateError::Unwritable => Self::refused(
+                "state_unwritable",
+                &error,
+                "nothing was written and nothing was signed; tell the log's operator",
             ),
             StateError::Stale { .. } => {
                 Self::refused("witness_stale", &error, "run the same command again")

@@ -187,7 +187,7 @@ impl Home {
         projection
             .apply(&line)
             .map_err(|broken| StateError::BrokenLine { line: reached.mark.lines + 1, broken })?;
-        let bytes = line.to_bytes();
+        let bytes = line.to_readable_bytes().ok_or(StateError::Unwritable)?;
         let files = Files::of(&self.directory);
         files::append(&files.index, &bytes)?;
         self.interrupt.after(Moment::LineAppended)?;

@@ -6,6 +6,7 @@ use diogenes_common::merkle::ProofError;
 use diogenes_common::note::{KeyKind, Vkey};
 
 use super::*;
+use crate::add_checkpoint::Malformed;
 use crate::judge::{Known, Verdict, judge as judge_head};
 use crate::log::{LogIdentity, LogKey};
 use crate::state::{Interrupted, Moment};
@@ -352,4 +353,26 @@ fn what_is_published_is_what_was_answered() {
     assert_eq!(note.verify(&known).map(|lines| lines.len()), Ok(2));
     let said: Checkpoint = note.text().parse().unwrap();
     assert_eq!(said.tree(), listed.history.tree(9));
+}
+
+#[test]
+fn a_size_that_the_index_cannot_hold_is_no_request_and_the_index_stays_readable() {
+    let listed = Listed::new();
+    let origin = listed.history.origin();
+    let ask = |size| {
+        let tree = TreeRoot { size: TreeSize::new(size).unwrap(), hash: listed.history.leaf(0) };
+        let said = Checkpoint::new(origin.as_str(), tree).unwrap();
+        let name = origin.as_str().parse().unwrap();
+        let note = sign_checkpoint(&said, &name, listed.history.operator());
+        let request = Request::parse(&body(0, &[], &note)).map_err(Refusal::from)?;
+        cosign(&listed.open(), request, &*listed.clock)
+    };
+
+    for size in [1 << 53, (1 << 53) + 1, TreeSize::MAX.get()] {
+        let refused = Err(Refusal::from(Malformed::SizeTooLarge).into());
+        assert_eq!(ask(size), refused, "{size}");
+        assert_eq!(listed.state().tree(), TreeRoot::EMPTY);
+    }
+    ask((1 << 53) - 1).unwrap();
+    assert_eq!(listed.state().tree().size.get(), (1 << 53) - 1);
 }
