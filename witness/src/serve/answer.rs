@@ -73,7 +73,7 @@ pub(super) fn cosign(
     let state = lock.state()?.filter(|state| state.trusted().is_some());
     let state = state.ok_or(Refusal::UnknownLog)?;
     if let Some(own) = own {
-        check_memory(home, &lock, &state, own, clock)?;
+        check_memory(&lock, &state, own, clock)?;
     }
     let accepted = judge(signed, state.tree())?;
     let line = lock.cosign(&accepted, clock.now())?;
@@ -81,19 +81,19 @@ pub(super) fn cosign(
     Ok(Cosignature { line, tree: accepted.checkpoint().tree(), note })
 }
 
-/// Compares a tree that the own key has cosigned with what the own state remembers.
+/// Compares a tree that the own key has cosigned with where the own state stands.
 ///
-/// A stranger can show only what this key really signed.
+/// A stranger can show only what this key really signed, but may show any of it again and again:
+/// a tree that the state has grown beyond is not looked up in the index, which is long, and is
+/// refused by [`judge`] in any case.
 fn check_memory(
-    home: &Home,
     lock: &OriginLock,
     state: &LogState,
     own: TreeRoot,
     clock: &dyn Clock,
 ) -> Result<(), NotCosigned> {
     let known = state.tree();
-    let stood =
-        if own.size < known.size { home.stood_at(lock.origin().as_str())? } else { vec![known] };
+    let stood = [known];
     let shown = Answer::Signed(vec![own]);
     match remember(known, |size| root_at(&stood, size), &shown, &[]) {
         Memory::Confirmed | Memory::Incomplete => Ok(()),

@@ -315,20 +315,36 @@ fn an_own_cosignature_ahead_of_the_state_ends_the_process() {
 #[test]
 fn an_own_cosignature_that_contradicts_the_state_ends_the_signing_of_that_log() {
     let fork = History::forked_at(3);
-    for size in [5, 9] {
+    for old in [0, 9] {
         let listed = Listed::new();
         listed.ask(0, 5).unwrap();
         listed.ask(5, 9).unwrap();
 
-        let request = with_own(&listed, &fork, 0, size);
+        let request = with_own(&listed, &fork, old, 9);
         let refused = ask_with(&listed, &listed.open(), &request).unwrap_err();
 
-        assert_eq!(refused, NotCosigned::Equivocated { signed: fork.tree(size) });
+        assert_eq!(refused, NotCosigned::Equivocated { signed: fork.tree(9) });
         assert_eq!(refused.fatal(), None, "other logs are signed on");
         let reason = Reason::try_from(SELF_EQUIVOCATED).unwrap();
         assert_eq!(listed.ask(9, 12), Err(NotCosigned::Halted(reason)));
         assert_eq!(listed.open().published(&listed.state()), None);
     }
+}
+
+#[test]
+fn an_old_cosignature_that_is_shown_again_is_refused_without_reading_the_index() {
+    let listed = Listed::new();
+    listed.ask(0, 5).unwrap();
+    listed.ask(5, 9).unwrap();
+    let replayed = with_own(&listed, &listed.history, 0, 5);
+    let home = listed.open();
+    // Whoever read the index from its start would fail here; what is appended is still read.
+    let path = listed.path().join("index.jsonl");
+    let index = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, index.replacen("\"kind\"", "\"dnik\"", 1)).unwrap();
+
+    assert_eq!(ask_with(&listed, &home, &replayed), Err(stale(9)));
+    assert!(home.stood_at(listed.history.name().as_str()).is_err());
 }
 
 #[test]
