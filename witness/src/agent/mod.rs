@@ -157,9 +157,8 @@ impl<T: Transport> Agent<T> {
         }
         let held = Arc::clone(lock);
         let state = blocking(move || held.state()).await?;
-        if let Some(reason) = state.as_ref().and_then(LogState::halted) {
-            let (origin, reason) = (lock.origin().clone(), reason.clone());
-            return Err(StateError::Halted { origin, reason }.into());
+        if let Some(state) = &state {
+            state.check_signing(lock.origin())?;
         }
         if state.as_ref().is_some_and(|state| state.genesis().is_some()) {
             return Ok(false);

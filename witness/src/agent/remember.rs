@@ -50,6 +50,8 @@ impl<T: Transport> Agent<T> {
                 Err(RoundError::MemoryUnconfirmed { reason: missing.unwrap_or_default() })
             }
             Memory::RolledBack { signed } => {
+                let (lock, now) = (Arc::clone(lock), self.clock.now());
+                blocking(move || lock.forget(signed, now)).await?;
                 Err(RoundError::RolledBack { known: known.size, signed })
             }
             Memory::Equivocated { signed, .. } => {
@@ -81,12 +83,17 @@ impl<T: Transport> Agent<T> {
             self.halt(&lock).await?;
             return Err(RoundError::Equivocated { signed: signed.tree });
         }
+        // What was shown before counts, whether or not its holder shows it again.
+        let forgotten = stood.last().copied().filter(|tree| tree.size > known.size);
+        held.extend(forgotten.map(|tree| OwnSigned { tree, head: None }));
         // Of one tree, the answer that brings its head.
         held.sort_by_key(|signed| (signed.tree.size, signed.head.is_some()));
         let Some(furthest) = held.pop().filter(|signed| signed.tree.size > known.size) else {
             return Ok((known, known));
         };
-        self.extends(&log, known, furthest.tree).await?;
+        for reached in std::iter::once(known).chain(forgotten) {
+            self.extends(&log, reached, furthest.tree).await?;
+        }
         let (now, new) = (self.clock.now(), furthest.tree);
         blocking(move || {
             if lock.state()?.is_none_or(|state| state.genesis().is_none()) {
@@ -132,14 +139,19 @@ impl<T: Transport> Agent<T> {
         }
     }
 
+    /// Where the state stands, and every tree that this key is known to have signed, by size: those
+    /// that it stood at, and one that it has forgotten.
     async fn own_past(
         &self,
         lock: &Arc<OriginLock>,
     ) -> Result<(TreeRoot, Vec<TreeRoot>), StateError> {
         let (home, lock) = (Arc::clone(&self.home), Arc::clone(lock));
         blocking(move || {
-            let known = lock.state()?.as_ref().map_or(TreeRoot::EMPTY, LogState::tree);
-            Ok((known, home.stood_at(lock.origin().as_str())?))
+            let state = lock.state()?;
+            let known = state.as_ref().map_or(TreeRoot::EMPTY, LogState::tree);
+            let mut stood = home.stood_at(lock.origin().as_str())?;
+            stood.extend(state.and_then(|state| state.forgotten()));
+            Ok((known, stood))
         })
         .await
     }

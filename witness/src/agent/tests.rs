@@ -229,6 +229,41 @@ async fn a_state_that_was_put_back_signs_nothing_until_it_is_recovered() {
 }
 
 #[tokio::test]
+async fn a_signature_that_was_shown_once_stays_known_when_nobody_shows_it_any_more() {
+    for log_line in [true, false] {
+        let bench = Bench::new();
+        if log_line {
+            bench.start().round(Occasion::Scheduled).await.unwrap();
+        } else {
+            bench.start();
+        }
+        let backup = bench.root.path().join("backup");
+        copy_directory(&bench.path(), &backup);
+        bench.log.grow(9, 110);
+        bench.start().round(Occasion::Scheduled).await.unwrap();
+        fs::remove_dir_all(bench.path()).unwrap();
+        copy_directory(&backup, &bench.path());
+        bench.log.grow(12, 120);
+        let steps = bench.log.steps();
+        assert!(bench.start().round(Occasion::Scheduled).await.is_err());
+
+        bench.log.state().claims_to_hold = Some(record_of(None));
+        for _ in 0..2 {
+            let refused = bench.start().round(Occasion::Scheduled).await.unwrap_err();
+            assert_eq!(exit(&refused), (Exit::Unsafe, "state_rolled_back"));
+            assert!(refused.is_fatal());
+        }
+        assert_eq!(bench.log.steps(), steps);
+
+        let (_, new) = bench.start().recover().await.unwrap();
+        assert_eq!(new.size.get(), 9);
+        bench.start().round(Occasion::Scheduled).await.unwrap();
+        assert_eq!(bench.log.steps().last(), Some(&(9, 12)));
+        bench.log.assert_one_history();
+    }
+}
+
+#[tokio::test]
 async fn a_lost_log_line_is_a_rolled_back_state_too() {
     let bench = Bench::new();
     bench.start();

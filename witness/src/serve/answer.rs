@@ -93,11 +93,14 @@ fn check_memory(
     clock: &dyn Clock,
 ) -> Result<(), NotCosigned> {
     let known = state.tree();
-    let stood = [known];
+    let stood: Vec<TreeRoot> = [known].into_iter().chain(state.forgotten()).collect();
     let shown = Answer::Signed(vec![own]);
     match remember(known, |size| root_at(&stood, size), &shown, &[]) {
         Memory::Confirmed | Memory::Incomplete => Ok(()),
-        Memory::RolledBack { signed } => Err(NotCosigned::RolledBack { known: known.size, signed }),
+        Memory::RolledBack { signed } => {
+            lock.forget(signed, clock.now())?;
+            Err(NotCosigned::RolledBack { known: known.size, signed })
+        }
         Memory::Equivocated { signed, .. } => {
             if let (None, Ok(reason)) = (state.halted(), Reason::try_from(SELF_EQUIVOCATED)) {
                 lock.halt(reason, clock.now())?;
@@ -155,6 +158,7 @@ impl From<StateError> for NotCosigned {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Halted { reason, .. } => Self::Halted(reason),
+            StateError::Forgotten { known, signed, .. } => Self::RolledBack { known, signed },
             StateError::File(FileError::Locked { .. }) | StateError::Stale { .. } => Self::Busy,
             error => Self::State(error),
         }

@@ -211,6 +211,18 @@ impl OriginLock {
         self.home.append(fact, now)
     }
 
+    /// Signs nothing for this log until a recovery reaches this tree, which the key has signed and
+    /// the state has lost: it must outlive the process that learned of it.
+    pub fn forget(&self, signed: TreeRoot, now: Timestamp) -> Result<(), StateError> {
+        self.home.append_if(now, |logs| {
+            let state = logs.get(&self.origin);
+            let reached = state
+                .map_or(TreeRoot::EMPTY, |state| state.forgotten().unwrap_or_else(|| state.tree()));
+            let fact = Fact::Forgotten { origin: self.origin.clone(), tree: signed.into() };
+            (signed.size > reached.size).then_some(fact)
+        })
+    }
+
     /// Moves a lost state up to a tree that this key has signed already. Signs nothing.
     pub fn recover(
         &self,
@@ -218,19 +230,19 @@ impl OriginLock {
         head: Option<HeadJson>,
         now: Timestamp,
     ) -> Result<(), StateError> {
-        let step = Step::new(self.standing()?.tree(), signed);
+        let state = self.state()?.ok_or(StateError::Stale { known: TreeRoot::EMPTY.size })?;
+        if let (origin, Some(reason)) = (self.origin.clone(), state.halted().cloned()) {
+            return Err(StateError::Halted { origin, reason });
+        }
+        let step = Step::new(state.tree(), signed);
         let fact = Fact::Recovery { head: head.map(Box::new), step, origin: self.origin.clone() };
         self.home.append(fact, now)
     }
 
     pub(super) fn standing(&self) -> Result<LogState, StateError> {
         let state = self.state()?.ok_or(StateError::Stale { known: TreeRoot::EMPTY.size })?;
-        match state.halted() {
-            Some(reason) => {
-                Err(StateError::Halted { origin: self.origin.clone(), reason: reason.clone() })
-            }
-            None => Ok(state),
-        }
+        state.check_signing(&self.origin)?;
+        Ok(state)
     }
 
     fn keep(&self, submission: Submission) -> Result<(), StateError> {

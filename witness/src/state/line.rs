@@ -88,6 +88,15 @@ pub enum Fact {
         /// Which log.
         origin: LogName,
     },
+    /// Somebody showed a tree that this key has signed and this index does not know of: nothing is
+    /// signed for the log until a recovery reaches it.
+    Forgotten {
+        /// Which log.
+        origin: LogName,
+        /// The tree that was signed.
+        #[serde(flatten)]
+        tree: Forgotten,
+    },
     /// This key never signs this log again.
     Halt {
         /// Which log.
@@ -125,6 +134,26 @@ impl Step {
     /// The tree after.
     pub fn new_tree(&self) -> TreeRoot {
         TreeRoot { size: self.new_tree_size, hash: self.new_root }
+    }
+}
+
+/// A tree beyond the one that a log stands at, which the own key has signed nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    root_hash: Hash,
+    tree_size: TreeSize,
+}
+
+impl From<TreeRoot> for Forgotten {
+    fn from(tree: TreeRoot) -> Self {
+        Self { root_hash: tree.hash, tree_size: tree.size }
+    }
+}
+
+impl Forgotten {
+    /// The tree that was signed.
+    pub fn tree(&self) -> TreeRoot {
+        TreeRoot { size: self.tree_size, hash: self.root_hash }
     }
 }
 
@@ -167,6 +196,7 @@ impl Line {
             Fact::Cosign { origin, .. }
             | Fact::Delisted { origin }
             | Fact::Recovery { origin, .. }
+            | Fact::Forgotten { origin, .. }
             | Fact::Halt { origin, .. } => Some(origin.as_str()),
         }
     }
@@ -181,6 +211,7 @@ impl Line {
             | Fact::Log { .. }
             | Fact::Listed { .. }
             | Fact::Delisted { .. }
+            | Fact::Forgotten { .. }
             | Fact::Halt { .. } => None,
         }
     }
@@ -206,6 +237,7 @@ mod tests {
                 step: Step::new(TreeRoot::EMPTY, history.tree(4)),
                 origin: history.name(),
             },
+            Fact::Forgotten { origin: history.name(), tree: history.tree(9).into() },
             Fact::Listed {
                 logs: BTreeMap::from([("a log".parse().unwrap(), vec![history.log_key()])]),
             },

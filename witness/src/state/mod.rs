@@ -21,7 +21,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use advance::{Advanced, OriginLock};
-pub use line::{Fact, Line, Step};
+pub use line::{Fact, Forgotten, Line, Step};
 pub use listing::{Adoption, Asker, MAX_LOGS, Unlisted};
 pub use open::Home;
 pub(crate) use open::root_at;
@@ -31,7 +31,7 @@ pub use standing::{Cosigned, Listing, LogState, Submission, known};
 use diogenes_common::exit::Failure;
 use diogenes_common::files::FileError;
 use diogenes_common::keys::{Fingerprint, KeyError};
-use diogenes_common::merkle::TreeSize;
+use diogenes_common::merkle::{TreeRoot, TreeSize};
 use diogenes_common::statement::Reason;
 
 use crate::log::LogName;
@@ -186,6 +186,16 @@ pub enum StateError {
         /// Where it stands.
         known: TreeSize,
     },
+    /// Somebody showed a signature of this key that the state does not know.
+    #[error("this key has signed size {} of {origin}, but its state stands at {known}", signed.size)]
+    Forgotten {
+        /// Which log.
+        origin: LogName,
+        /// Where it stands.
+        known: TreeSize,
+        /// What was signed.
+        signed: TreeRoot,
+    },
     /// This key never signs this log again.
     #[error("this key has stopped signing {origin} for ever: {reason}")]
     Halted {
@@ -224,6 +234,12 @@ impl From<StateError> for Failure {
             StateError::Stale { .. } => {
                 Self::refused("witness_stale", &error, "run the same command again")
             }
+            StateError::Forgotten { .. } => Self::unsafe_state(
+                "state_rolled_back",
+                &error,
+                "of a log of this kind: diogenes-witness recover --forward --server URL; otherwise \
+                 start a new witness with an empty directory, which is safest",
+            ),
             StateError::Halted { .. } => Self::unsafe_state(
                 "self_equivocated",
                 &error,

@@ -100,8 +100,10 @@ impl Projection {
                 self.log(origin.as_str())?.advance(*step, line.time, None, Some(cosigned))?;
             }
             Fact::Recovery { head, step, origin } => {
-                self.log(origin.as_str())?.take(*step, head.as_deref())?;
+                self.log(origin.as_str())?.recover(*step, head.as_deref())?;
             }
+            // Even the line that added the log may be among what was lost.
+            Fact::Forgotten { origin, tree } => self.log_or_new(origin).forget(*tree)?,
             Fact::Halt { origin, reason } => self.log(origin.as_str())?.halt(reason.clone()),
         }
         Ok(())

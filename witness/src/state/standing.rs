@@ -9,10 +9,11 @@ use diogenes_common::note::Vkey;
 use diogenes_common::statement::{Reason, WitnessProof};
 use serde::{Deserialize, Serialize};
 
-use super::line::Step;
+use super::StateError;
+use super::line::{Forgotten, Step};
 use super::projection::BrokenLine;
 use crate::judge::Known;
-use crate::log::{LogIdentity, LogKey};
+use crate::log::{LogIdentity, LogKey, LogName};
 
 /// Where the witness stands with one log: one of this kind, one of a list, or both at once.
 ///
@@ -23,6 +24,8 @@ use crate::log::{LogIdentity, LogKey};
 pub struct LogState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cosigned: Option<Cosigned>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forgotten: Option<Forgotten>,
     genesis: Option<Bytes>,
     halted: Option<Reason>,
     head: Option<HeadJson>,
@@ -83,6 +86,7 @@ impl LogState {
     pub(super) fn unknown() -> Self {
         Self {
             cosigned: None,
+            forgotten: None,
             genesis: None,
             halted: None,
             head: None,
@@ -120,6 +124,25 @@ impl LogState {
     /// Why this key never signs this log again, if it does not.
     pub fn halted(&self) -> Option<&Reason> {
         self.halted.as_ref()
+    }
+
+    /// The largest tree that this key is known to have signed, if the state does not reach it.
+    pub fn forgotten(&self) -> Option<TreeRoot> {
+        self.forgotten.as_ref().map(Forgotten::tree)
+    }
+
+    /// Says why this key signs nothing for the log, if it does not.
+    pub fn check_signing(&self, origin: &LogName) -> Result<(), StateError> {
+        if let Some(reason) = self.halted.clone() {
+            return Err(StateError::Halted { origin: origin.clone(), reason });
+        }
+        match self.forgotten() {
+            None => Ok(()),
+            Some(signed) => {
+                let (origin, known) = (origin.clone(), self.tree_size);
+                Err(StateError::Forgotten { origin, known, signed })
+            }
+        }
     }
 
     /// What lets the log ask for cosignatures, if it was ever let.
@@ -214,6 +237,32 @@ impl LogState {
         self.halted = Some(reason);
     }
 
+    /// Somebody showed what this key signed beyond the tree: nothing is signed until a recovery
+    /// reaches it.
+    pub(super) fn forget(&mut self, signed: Forgotten) -> Result<(), BrokenLine> {
+        let beyond = self.forgotten().map_or(self.tree_size, |tree| tree.size);
+        if signed.tree().size <= beyond {
+            return Err(BrokenLine::Step);
+        }
+        self.forgotten = Some(signed);
+        Ok(())
+    }
+
+    /// Moves on to a tree that was signed before; whoever signed it reached all that is known.
+    pub(super) fn recover(
+        &mut self,
+        step: Step,
+        head: Option<&HeadJson>,
+    ) -> Result<(), BrokenLine> {
+        let new = step.new_tree();
+        if self.forgotten().is_some_and(|tree| tree.size == new.size && tree != new) {
+            return Err(BrokenLine::Step);
+        }
+        self.take(step, head)?;
+        self.forgotten = self.forgotten.filter(|forgotten| forgotten.tree().size > new.size);
+        Ok(())
+    }
+
     /// Moves on to a tree that is signed.
     pub(super) fn advance(
         &mut self,
@@ -222,7 +271,8 @@ impl LogState {
         head: Option<&HeadJson>,
         cosigned: Option<Cosigned>,
     ) -> Result<(), BrokenLine> {
-        if self.halted.is_some() || self.last_signed.is_some_and(|last| last.time > time) {
+        let is_stopped = self.halted.is_some() || self.forgotten.is_some();
+        if is_stopped || self.last_signed.is_some_and(|last| last.time > time) {
             return Err(BrokenLine::Step);
         }
         self.take(step, head)?;
@@ -233,7 +283,7 @@ impl LogState {
 
     /// Moves on. Signatures are not looked at again for every line of the past: the chain of
     /// hashes covers them, and the newest head is verified whenever it is used.
-    pub(super) fn take(&mut self, step: Step, head: Option<&HeadJson>) -> Result<(), BrokenLine> {
+    fn take(&mut self, step: Step, head: Option<&HeadJson>) -> Result<(), BrokenLine> {
         if head.is_some_and(|head| head.claim().tree() != step.new_tree()) {
             return Err(BrokenLine::Head);
         }

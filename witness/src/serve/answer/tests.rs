@@ -313,6 +313,52 @@ fn an_own_cosignature_ahead_of_the_state_ends_the_process() {
 }
 
 #[test]
+fn what_was_once_shown_to_be_forgotten_is_not_signed_past_by_the_next_start_either() {
+    let listed = Listed::new();
+    listed.ask(0, 5).unwrap();
+    let (known, signed) = (listed.history.tree(5).size, listed.history.tree(9));
+    let rolled_back = NotCosigned::RolledBack { known, signed };
+    let shown = with_own(&listed, &listed.history, 5, 9);
+    assert_eq!(ask_with(&listed, &listed.open(), &shown), Err(rolled_back.clone()));
+
+    // Nobody shows it again, and the log has another story now.
+    let fork = History::forked_at(6);
+    for (old, new) in [(5, 5), (5, 9), (5, 12)] {
+        let asked = ask_with(&listed, &listed.open(), &fork.body(old, new));
+        assert_eq!(asked, Err(rolled_back.clone()), "{old} -> {new}");
+    }
+    let home = listed.open();
+    let run = listed.run(&home, &fork, 9);
+    let origin = listed.history.name();
+    assert_eq!(run, Err(StateError::Forgotten { origin: origin.clone(), known, signed }));
+
+    // Shown again, it is not written again, and another root of that size proves something worse.
+    let lines = || std::fs::read(listed.path().join("index.jsonl")).unwrap();
+    let before = lines();
+    assert_eq!(ask_with(&listed, &home, &shown), Err(rolled_back));
+    assert_eq!(lines(), before);
+    let refused = ask_with(&listed, &home, &with_own(&listed, &fork, 5, 9));
+    assert_eq!(refused, Err(NotCosigned::Equivocated { signed: fork.tree(9) }));
+}
+
+#[test]
+fn only_a_recovery_that_reaches_what_was_forgotten_lets_the_log_be_signed_again() {
+    let listed = Listed::new();
+    listed.ask(0, 5).unwrap();
+    let home = listed.open();
+    let shown = with_own(&listed, &listed.history, 5, 9);
+    assert!(ask_with(&listed, &home, &shown).is_err());
+    let lock = || OriginLock::acquire(&home, &listed.history.name(), Duration::ZERO).unwrap();
+
+    assert!(lock().recover(History::forked_at(6).tree(9), None, at(210)).is_err());
+    lock().recover(listed.history.tree(7), None, at(210)).unwrap();
+    assert!(matches!(listed.ask(7, 12), Err(NotCosigned::RolledBack { .. })));
+    lock().recover(listed.history.tree(9), None, at(211)).unwrap();
+
+    listed.ask(9, 12).unwrap();
+}
+
+#[test]
 fn an_own_cosignature_that_contradicts_the_state_ends_the_signing_of_that_log() {
     let fork = History::forked_at(3);
     for old in [0, 9] {
