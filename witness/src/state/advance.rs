@@ -76,19 +76,24 @@ impl OriginLock {
 
     /// Begins to watch the log: from size 0, or from where it was cosigned as a log of a list.
     ///
-    /// Of a log of a list, the listed key must be the operator's.
+    /// Of a log of a list, the listed key must be the operator's. Lists are taken up without the
+    /// lock of the log, so that is decided in the same step that writes the line.
     pub fn begin(&self, log: &LogIdentity, now: Timestamp) -> Result<(), StateError> {
-        let state = self.state()?;
-        let keys = state.as_ref().and_then(LogState::listing).map(|listing| &listing.keys[..]);
-        if keys.unwrap_or_default().iter().any(|key| key.vkey().key() != log.operator()) {
-            return Err(StateError::OtherKeyListed { origin: self.origin.clone() });
-        }
         let fact = Fact::Log {
             genesis: Bytes(log.genesis().bytes().to_vec()),
             log_id: log.log_id(),
             origin: log.origin().clone(),
         };
-        self.home.append(fact, now)
+        let mut is_taken = false;
+        self.home.append_if(now, |logs| {
+            is_taken =
+                logs.get(&self.origin).is_some_and(|state| state.is_taken_from(log.operator()));
+            (!is_taken).then_some(fact)
+        })?;
+        if is_taken {
+            return Err(StateError::OtherKeyListed { origin: self.origin.clone() });
+        }
+        Ok(())
     }
 
     /// Moves the log from the tree that it stands at to the proven one, durably.

@@ -224,7 +224,9 @@ impl From<StateError> for Failure {
             StateError::OtherKeyListed { .. } => Self::refused(
                 "unauthorized_key",
                 &error,
-                "nothing was signed; see which key is right: diogenes-witness log-list list",
+                "nothing was signed; see which key is right: diogenes-witness log-list list; a \
+                 listing under which nothing was signed gives way once it is removed: \
+                 diogenes-witness log-list remove ORIGIN",
             ),
             StateError::Unwritable => Self::refused(
                 "state_unwritable",

@@ -198,12 +198,28 @@ impl LogState {
         Self { submission: None, refreshed: None, ..self.clone() }
     }
 
+    /// Says whether a log of this kind, with this operator, may not take the name because it is
+    /// listed under another key.
+    ///
+    /// A list of somebody else's must not hold a name for ever: what the operator of this witness
+    /// removed gives way as long as nothing was signed under it.
+    pub(super) fn is_taken_from(&self, operator: &PublicKey) -> bool {
+        let gives_way = |listing: &Listing| !listing.served && self.tree_size == TreeSize::ZERO;
+        self.is_listed_beside(operator) && !self.listing.as_ref().is_some_and(gives_way)
+    }
+
+    fn is_listed_beside(&self, operator: &PublicKey) -> bool {
+        let keys = self.listing.as_ref().map(|listing| &listing.keys[..]).unwrap_or_default();
+        keys.iter().any(|key| key.vkey().key() != operator)
+    }
+
     /// The log shows itself as one of this kind; a listed key must be its operator's.
     pub(super) fn introduce(&mut self, log: &LogIdentity) -> Result<(), BrokenLine> {
-        let keys = self.listing.as_ref().map(|listing| &listing.keys[..]).unwrap_or_default();
-        let is_other = |key: &LogKey| key.vkey().key() != log.operator();
-        if self.genesis.is_some() || keys.iter().any(is_other) {
+        if self.genesis.is_some() || self.is_taken_from(log.operator()) {
             return Err(BrokenLine::Log);
+        }
+        if self.is_listed_beside(log.operator()) {
+            self.listing = None;
         }
         self.genesis = Some(Bytes(log.genesis().bytes().to_vec()));
         self.log_id = Some(log.log_id());

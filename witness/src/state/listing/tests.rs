@@ -104,6 +104,45 @@ fn a_listed_log_is_watched_only_if_its_operator_has_the_listed_key() {
 }
 
 #[test]
+fn a_name_that_a_list_took_is_free_for_the_log_once_the_operator_removed_the_listing() {
+    let (history, root) = (History::honest(), tempfile::tempdir().unwrap());
+    let open = || {
+        let never_stops = std::sync::Arc::new(crate::state::Uninterrupted);
+        let home = Home::open(&root.path().join("w"), None, || Ok([9; 32]), at(0), never_stops);
+        std::sync::Arc::new(home.unwrap())
+    };
+    let (home, name) = (open(), history.name());
+    let squatter = [ListedLog { origin: name.clone(), key: key(4) }];
+    home.enlist(&squatter, Asker::List, at(1)).unwrap();
+    home.delist(&name, at(2)).unwrap();
+    let lock = OriginLock::acquire(&home, &name, std::time::Duration::ZERO).unwrap();
+
+    lock.begin(&LogIdentity::of_genesis(history.leaf_bytes(0)).unwrap(), at(3)).unwrap();
+
+    let state = open().log(name.as_str()).unwrap().unwrap();
+    assert_eq!((state.operator_key(), state.listing()), (Some(history.operator().public()), None));
+    for asker in [Asker::List, Asker::Operator] {
+        let again = home.enlist(&squatter, asker, at(4)).unwrap();
+        assert_eq!(again.passed_over, [Unlisted::OtherOperator(name.clone())]);
+    }
+}
+
+#[test]
+fn a_listing_under_which_something_was_signed_gives_way_to_nobody() {
+    let listed = Listed::new();
+    let (home, name) = (listed.open(), listed.history.name());
+    listed.list(&home, name.clone(), key(4));
+    let lock = OriginLock::acquire(&home, &name, std::time::Duration::ZERO).unwrap();
+    let log = LogIdentity::of_genesis(listed.history.leaf_bytes(0)).unwrap();
+    lock.recover(listed.history.tree(5), None, at(201)).unwrap();
+    home.delist(&name, at(202)).unwrap();
+
+    let refused = lock.begin(&log, at(203));
+
+    assert_eq!(refused, Err(StateError::OtherKeyListed { origin: name }));
+}
+
+#[test]
 fn a_long_list_is_a_few_lines_and_never_more_logs_than_there_is_room_for() {
     let listed = Listed::new();
     let home = listed.open();
