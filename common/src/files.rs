@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
@@ -71,6 +72,14 @@ pub enum FileError {
         /// What came back.
         kind: io::ErrorKind,
     },
+    /// This process or the machine has too many files open; the disk is well.
+    #[error("cannot {doing} {}: too many files are open", path.display())]
+    TooManyOpen {
+        /// What was attempted, as a verb.
+        doing: &'static str,
+        /// On which file.
+        path: PathBuf,
+    },
     /// Somebody else could read what must be private.
     #[error("{} is open to others (mode {mode:04o})", path.display())]
     TooOpen {
@@ -121,8 +130,15 @@ pub enum FileError {
 }
 
 impl FileError {
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::Io { doing, path: path.to_owned(), kind: error.kind() }
+    /// The error that the operating system gave for an attempt on a file.
+    pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |error| {
+            let path = path.to_owned();
+            match Errno::from_io_error(&error) {
+                Some(Errno::MFILE | Errno::NFILE) => Self::TooManyOpen { doing, path },
+                _ => Self::Io { doing, path, kind: error.kind() },
+            }
+        }
     }
 
     /// Says whether the file simply is not there.
@@ -147,6 +163,11 @@ impl From<FileError> for Failure {
                 Self::unsafe_state("file_missing", &error, "check the path, or restore the file")
             }
             FileError::Io { .. } => Self::disk("disk_failed", &error, "check the disk"),
+            FileError::TooManyOpen { .. } => Self::refused(
+                "too_many_open_files",
+                &error,
+                "raise the limit of open files (LimitNOFILE=, ulimit -n) and start again",
+            ),
             FileError::TooOpen { path, .. } => {
                 let mode = if path.is_dir() { "700" } else { "600" };
                 Self::unsafe_state(
@@ -453,6 +474,17 @@ mod tests {
 
     fn exit(error: FileError) -> Exit {
         Failure::from(error).exit()
+    }
+
+    #[test]
+    fn too_many_open_files_are_no_fault_of_the_disk() {
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            let error = FileError::io("open", Path::new("x"))(io::Error::from(errno));
+
+            assert_eq!(exit(error), Exit::Refused, "{errno}");
+        }
+        let broken = FileError::io("read", Path::new("x"))(io::Error::from(Errno::IO));
+        assert_eq!(exit(broken), Exit::Disk);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod headers;
 pub mod https;
 mod io;
 pub mod limits;
+mod open_files;
 pub mod problem;
 
 use std::collections::HashMap;
@@ -130,7 +131,9 @@ impl Server {
     /// Answers requests until the node stops, then finishes those that it has begun.
     pub async fn run(self, router: Router, tasks: &Tasks) -> Result<(), Failure> {
         let front = Arc::new(Front::new(router, self.https, self.metrics)?);
-        let bounds = self.bounds;
+        let mut bounds = self.bounds;
+        bounds.connections =
+            open_files::connections_within(bounds.connections, open_files::raise());
         let slots = Arc::new(Semaphore::new(bounds.connections));
         let addresses = Arc::new(Addresses::default());
         let (open, stop, cut) = (TaskTracker::new(), tasks.token(), CancellationToken::new());

@@ -159,7 +159,8 @@ impl From<StateError> for NotCosigned {
         match error {
             StateError::Halted { reason, .. } => Self::Halted(reason),
             StateError::Forgotten { known, signed, .. } => Self::RolledBack { known, signed },
-            StateError::File(FileError::Locked { .. }) | StateError::Stale { .. } => Self::Busy,
+            StateError::File(FileError::Locked { .. } | FileError::TooManyOpen { .. })
+            | StateError::Stale { .. } => Self::Busy,
             error => Self::State(error),
         }
     }
