@@ -55,7 +55,7 @@ impl OriginLock {
         }
         let tree_size = state.tree().size;
         let refreshed = Cosigned { checkpoint, time, tree_size };
-        self.home.amend(&self.origin, |log| log.refresh(refreshed))?;
+        self.home.keep_refreshed(&self.origin, &refreshed)?;
         self.home.interrupt.after(Moment::TimeKept)?;
         Ok(time)
     }

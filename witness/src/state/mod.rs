@@ -14,9 +14,11 @@ mod line;
 mod listing;
 mod open;
 mod projection;
+mod refreshed;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::path::PathBuf;
 
@@ -132,6 +134,12 @@ pub enum StateError {
     /// `state.json` is not one.
     #[error("state.json is damaged")]
     StateDamaged,
+    /// The time of the newest refreshed cosignature of a log cannot be read.
+    #[error("{} is damaged", .0.display())]
+    RefreshedDamaged(PathBuf),
+    /// `state.json` would become longer than what is read of it.
+    #[error("state.json would become too long to be read again: nothing was written")]
+    Full,
     /// `state.json` shows more than the index holds.
     #[error("state.json knows line {state}, but index.jsonl ends at line {index}")]
     StateAhead {
@@ -232,6 +240,11 @@ impl From<StateError> for Failure {
                 "state_unwritable",
                 &error,
                 "nothing was written and nothing was signed; tell the log's operator",
+            ),
+            StateError::Full => Self::refused(
+                "state_full",
+                &error,
+                "give the logs of one of the lists to another witness, with a directory of its own",
             ),
             StateError::Stale { .. } => {
                 Self::refused("witness_stale", &error, "run the same command again")

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use diogenes_common::clock::Timestamp;
@@ -18,6 +19,7 @@ use diogenes_common::note::{KeyKind, KeyName, Vkey};
 use super::line::{Fact, Line, MAX_LINE_BYTES};
 use super::projection::{BrokenLine, Mark, Projection, StateFile};
 use super::standing::LogState;
+use super::written::Written;
 use super::{Interrupt, Moment, StateError};
 use crate::log::LogName;
 
@@ -27,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest state file.
 const MAX_STATE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A witness's directory, with its key. The state in it is read afresh each time.
+/// A witness's directory, with its key. The state in it is looked at each time, and read again when
+/// another process changed it.
 pub struct Home {
     pub(super) directory: DataDir,
     pub(super) key: SigningKey,
@@ -37,12 +40,35 @@ pub struct Home {
     read: Mutex<Reached>,
 }
 
-/// A place in the index, and what it says up to there.
-#[derive(Clone, Debug, Default)]
+/// A place in the index, what it says up to there, and the state file.
+#[derive(Debug, Default)]
 struct Reached {
     mark: Mark,
     offset: u64,
     projection: Projection,
+    state: StateFile,
+    /// The file that holds exactly this state; none if it must be read again.
+    written: Option<Written>,
+}
+
+/// The state while no other thread or process can change it, as the files have it.
+struct Held<'a> {
+    reached: MutexGuard<'a, Reached>,
+    _lock: FileLock,
+}
+
+impl Deref for Held<'_> {
+    type Target = Reached;
+
+    fn deref(&self) -> &Reached {
+        &self.reached
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Reached {
+        &mut self.reached
+    }
 }
 
 impl Home {
@@ -74,8 +100,8 @@ impl Home {
             }
         };
         let home = Self::with_key(directory, key, name, interrupt)?;
-        home.refresh(&lock)?;
-        Ok(home)
+        drop(lock);
+        home.read_all()
     }
 
     /// Opens the directory if a witness lives there, and makes nothing.
@@ -88,8 +114,37 @@ impl Home {
         let lock = FileLock::acquire(&directory.file(LOCK), PATIENCE)?;
         let key = read_key(&Files::of(&directory).key)?;
         let home = Self::with_key(directory, key, name, interrupt)?;
-        home.refresh(&lock)?;
-        Ok(home)
+        drop(lock);
+        home.read_all()
+    }
+
+    fn read_all(self) -> Result<Self, StateError> {
+        self.read_ahead();
+        self.hold()?;
+        Ok(self)
+    }
+
+    /// Reads the lines that the state file shows, without the lock: they are durable and never
+    /// change, and others need not wait until a long index is read.
+    ///
+    /// What is wrong with them is found again, and told, by whoever holds the lock.
+    pub(super) fn read_ahead(&self) {
+        let mut reached = self.reached();
+        if Files::of(&self.directory).read_shown(&mut reached).is_err() {
+            *reached = Reached::default();
+        }
+    }
+
+    /// Knows as little as a process that has just started.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        *self.reached() = Reached::default();
+    }
+
+    /// How many lines of the index were read.
+    #[cfg(test)]
+    pub(super) fn lines_read(&self) -> u64 {
+        self.reached().mark.lines
     }
 
     fn with_key(
@@ -129,12 +184,20 @@ impl Home {
 
     /// Where the witness stands with one log; `None` if it never saw it.
     pub fn log(&self, name: &str) -> Result<Option<LogState>, StateError> {
-        Ok(self.read()?.logs.remove(name))
+        let found =
+            self.hold()?.state.logs.get_key_value(name).map(|(n, s)| (n.clone(), s.clone()));
+        let Some((name, mut state)) = found else { return Ok(None) };
+        self.add_refreshed(&name, &mut state)?;
+        Ok(Some(state))
     }
 
     /// Where the witness stands with every log.
     pub fn logs(&self) -> Result<BTreeMap<LogName, LogState>, StateError> {
-        Ok(self.read()?.logs)
+        let mut logs = self.hold()?.state.logs.clone();
+        for (name, state) in &mut logs {
+            self.add_refreshed(name, state)?;
+        }
+        Ok(logs)
     }
 
     /// Every tree that the witness has stood at, for one log and by size.
@@ -150,9 +213,9 @@ impl Home {
 
     /// Reads the whole index, oldest line first.
     pub fn lines(&self, mut each: impl FnMut(Line)) -> Result<(), StateError> {
-        let lock = FileLock::acquire(&self.directory.file(LOCK), PATIENCE)?;
-        self.refresh(&lock)?;
-        let mut reader = Files::of(&self.directory).index_from(0)?;
+        // What was read once never changes: nobody has to wait while it is read again.
+        let end = self.hold()?.offset;
+        let mut reader = Files::of(&self.directory).index_from(0)?.take(end);
         let mut number = 0;
         while let Some(bytes) = next_line(&mut reader, number)? {
             number += 1;
@@ -160,11 +223,6 @@ impl Home {
             each(Line::parse(&bytes).ok_or(damaged)?);
         }
         Ok(())
-    }
-
-    fn read(&self) -> Result<StateFile, StateError> {
-        let lock = FileLock::acquire(&self.directory.file(LOCK), PATIENCE)?;
-        self.refresh(&lock)
     }
 
     /// Appends a line and shows it in the state file, each durable before the next step.
@@ -178,22 +236,26 @@ impl Home {
         time: Timestamp,
         decide: impl FnOnce(&BTreeMap<LogName, LogState>) -> Option<Fact>,
     ) -> Result<(), StateError> {
-        let lock = FileLock::acquire(&self.directory.file(LOCK), PATIENCE)?;
-        let before = self.refresh(&lock)?;
-        let mut reached = self.reached();
+        let mut reached = self.hold()?;
         let Some(fact) = decide(&reached.projection.logs) else { return Ok(()) };
         let line = Line { fact, previous: reached.mark.tail, time };
-        let mut projection = reached.projection.clone();
-        projection
-            .apply(&line)
+        let change = reached
+            .projection
+            .change(&line)
             .map_err(|broken| StateError::BrokenLine { line: reached.mark.lines + 1, broken })?;
         let bytes = line.to_readable_bytes().ok_or(StateError::Unwritable)?;
         let files = Files::of(&self.directory);
+        let mark = reached.mark.after(&bytes);
+        let state = reached.unwritten();
+        state.step_to(mark, &change);
+        let shown = state.to_bytes();
+        if shown.len() as u64 > MAX_STATE_BYTES {
+            return Err(StateError::Full);
+        }
         files::append(&files.index, &bytes)?;
         self.interrupt.after(Moment::LineAppended)?;
-        reached.step_over(&bytes, projection);
-        let state = before.moved_to(reached.mark, &reached.projection);
-        files::replace(&files.state, &state.to_bytes())?;
+        reached.step_over(&bytes, change);
+        reached.written = Some(files.show(&shown)?);
         self.interrupt.after(Moment::LineProjected)?;
         Ok(())
     }
@@ -204,85 +266,71 @@ impl Home {
         name: &LogName,
         change: impl FnOnce(&mut LogState),
     ) -> Result<(), StateError> {
-        let lock = FileLock::acquire(&self.directory.file(LOCK), PATIENCE)?;
-        let mut state = self.refresh(&lock)?;
+        let mut reached = self.hold()?;
+        let state = reached.unwritten();
         if let Some(log) = state.logs.get_mut(name) {
             change(log);
         }
-        files::replace(&Files::of(&self.directory).state, &state.to_bytes())?;
+        let shown = state.to_bytes();
+        reached.written = Some(Files::of(&self.directory).show(&shown)?);
         Ok(())
     }
 
-    /// Reads what is new in the index, checks the state file against it, and rolls the file
-    /// forward by the one line that it may lack.
-    fn refresh(&self, _held: &FileLock) -> Result<StateFile, StateError> {
-        let files = Files::of(&self.directory);
-        let mut state = files.state()?;
-        let mut reached = self.reached();
-        let known = reached.mark;
-        let goes_back = known.lines > state.index.lines;
-        if goes_back {
-            // The file is one line behind this process, or it was put back: read from the start.
-            *reached = Reached::default();
-        }
-        let mut reader = files.index_from(reached.offset)?;
-        loop {
-            if goes_back && reached.mark.lines == known.lines && reached.mark != known {
-                *reached = Reached { mark: known, ..Reached::default() };
-                return Err(StateError::WentBack { line: known.lines });
+    /// Keeps everybody else out, and reads what is new.
+    ///
+    /// Threads wait for each other at the mutex, which wakes them, and processes at the file.
+    fn hold(&self) -> Result<Held<'_>, StateError> {
+        let reached = self.reached();
+        let lock = FileLock::acquire(&self.directory.file(LOCK), PATIENCE)?;
+        let mut held = Held { reached, _lock: lock };
+        let (files, known) = (Files::of(&self.directory), held.mark);
+        if let Err(error) = files.refresh(&mut held) {
+            // A file that cannot be opened for a moment changes nothing about what was read.
+            let is_whole = matches!(error, StateError::File(_)) && held.mark.lines >= known.lines;
+            if !is_whole {
+                *held = Reached { mark: known, ..Reached::default() };
             }
-            if reached.mark.lines == state.index.lines {
-                let same = reached.mark == state.index && reached.projection.is_shown_by(&state);
-                if !same {
-                    return Err(StateError::StateDiffers { line: state.index.lines });
-                }
-            }
-            let Some(bytes) = next_line(&mut reader, reached.mark.lines)? else { break };
-            let mut projection = std::mem::take(&mut reached.projection);
-            let number = reached.mark.lines + 1;
-            let line = Line::parse(&bytes)
-                .ok_or(BrokenLine::Damaged)
-                .and_then(|line| {
-                    let follows = line.previous == reached.mark.tail;
-                    if follows { projection.apply(&line) } else { Err(BrokenLine::NotChained) }
-                })
-                .map_err(|broken| StateError::BrokenLine { line: number, broken });
-            if let Err(error) = line {
-                *reached = Reached::default();
-                return Err(error);
-            }
-            reached.step_over(&[&bytes[..], b"\n"].concat(), projection);
+            held.written = None;
+            return Err(error);
         }
-        if goes_back && reached.mark.lines < known.lines {
-            *reached = Reached { mark: known, ..Reached::default() };
-            return Err(StateError::WentBack { line: known.lines });
-        }
-        let (index, shown) = (reached.mark.lines, state.index.lines);
-        match index.checked_sub(shown) {
-            None => return Err(StateError::StateAhead { state: shown, index }),
-            Some(0) => {}
-            Some(1) => {
-                state = state.moved_to(reached.mark, &reached.projection);
-                files::replace(&files.state, &state.to_bytes())?;
-            }
-            Some(_) => return Err(StateError::StateBehind { state: shown, index }),
-        }
-        files.cut_index_to(reached.offset)?;
-        Ok(state)
+        Ok(held)
     }
 
-    fn reached(&self) -> std::sync::MutexGuard<'_, Reached> {
+    fn reached(&self) -> MutexGuard<'_, Reached> {
         // A panic while reading leaves at worst a cache that the next reading finds wrong.
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reached {
-    fn step_over(&mut self, line: &[u8], projection: Projection) {
-        let tail = Hash::of(line.strip_suffix(b"\n").unwrap_or(line));
-        self.mark = Mark { lines: self.mark.lines + 1, tail: Some(tail) };
+    /// The state, to be changed: until it is written, the file is to be read again.
+    fn unwritten(&mut self) -> &mut StateFile {
+        self.written = None;
+        &mut self.state
+    }
+
+    /// Takes a line of the index into account, given without its line feed.
+    fn read_line(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        let number = self.mark.lines + 1;
+        let change = Line::parse(bytes)
+            .ok_or(BrokenLine::Damaged)
+            .and_then(|line| {
+                let follows = line.previous == self.mark.tail;
+                if follows { self.projection.change(&line) } else { Err(BrokenLine::NotChained) }
+            })
+            .map_err(|broken| StateError::BrokenLine { line: number, broken })?;
+        self.step_over(&[bytes, b"\n"].concat(), change);
+        Ok(())
+    }
+
+    fn step_over(&mut self, line: &[u8], change: Projection) {
+        self.mark = self.mark.after(line);
         self.offset += line.len() as u64;
-        self.projection = projection;
+        self.projection.take(change);
+    }
+
+    fn start_over(&mut self) {
+        (self.mark, self.offset, self.projection) = Default::default();
     }
 }
 
@@ -311,6 +359,88 @@ impl Files {
             index: directory.file("index.jsonl"),
             state: directory.file("state.json"),
         }
+    }
+
+    /// Reads what is new in the index, checks the state file against it, and rolls the file
+    /// forward by the one line that it may lack.
+    fn refresh(&self, reached: &mut Reached) -> Result<(), StateError> {
+        let length = self.index_length()?;
+        let is_current = reached.written.as_ref().is_some_and(|last| last.is_still(&self.state));
+        if is_current && length == reached.offset {
+            return Ok(());
+        }
+        (reached.state, reached.written) = self.state()?;
+        let (known, shown) = (reached.mark, reached.state.index.lines);
+        // The file is one line behind this process, or something was put back, now or when it was
+        // read the last time: read from the start.
+        let starts_over = known.lines > shown || reached.offset == 0 || length < reached.offset;
+        if starts_over {
+            reached.start_over();
+        }
+        let mut reader = self.index_from(reached.offset)?;
+        loop {
+            if starts_over && reached.mark.lines == known.lines && reached.mark != known {
+                return Err(StateError::WentBack { line: known.lines });
+            }
+            if reached.mark.lines == shown {
+                let same = reached.mark == reached.state.index
+                    && reached.projection.is_shown_by(&reached.state);
+                if !same {
+                    return Err(StateError::StateDiffers { line: shown });
+                }
+            }
+            let Some(bytes) = next_line(&mut reader, reached.mark.lines)? else { break };
+            reached.read_line(&bytes)?;
+        }
+        if reached.mark.lines < known.lines {
+            return Err(StateError::WentBack { line: known.lines });
+        }
+        let index = reached.mark.lines;
+        match index.checked_sub(shown) {
+            None => return Err(StateError::StateAhead { state: shown, index }),
+            Some(0) => {}
+            Some(1) => self.roll_forward(reached)?,
+            Some(_) => return Err(StateError::StateBehind { state: shown, index }),
+        }
+        self.cut_index_to(reached.offset)
+    }
+
+    /// Shows the one line that the state file lacks.
+    fn roll_forward(&self, reached: &mut Reached) -> Result<(), StateError> {
+        // Whoever wrote the line may not have come to making it durable.
+        self.sync_index()?;
+        let state = reached.state.moved_to(reached.mark, &reached.projection);
+        reached.written = Some(self.show(&state.to_bytes())?);
+        reached.state = state;
+        Ok(())
+    }
+
+    /// Reads as many lines of the index as the state file shows.
+    fn read_shown(&self, reached: &mut Reached) -> Result<(), StateError> {
+        let shown = self.state()?.0.index.lines;
+        let mut reader = self.index_from(0)?;
+        while reached.mark.lines < shown {
+            let Some(bytes) = next_line(&mut reader, reached.mark.lines)? else { break };
+            reached.read_line(&bytes)?;
+        }
+        Ok(())
+    }
+
+    fn index_length(&self) -> Result<u64, StateError> {
+        let metadata = fs::metadata(&self.index).map_err(io_error("open", &self.index))?;
+        Ok(metadata.len())
+    }
+
+    fn sync_index(&self) -> Result<(), StateError> {
+        let file = File::open(&self.index).map_err(io_error("open", &self.index))?;
+        file.sync_data().map_err(io_error("sync", &self.index))
+    }
+
+    /// Makes these bytes the state file.
+    fn show(&self, state: &[u8]) -> Result<Written, StateError> {
+        files::replace(&self.state, state)?;
+        let file = File::open(&self.state).map_err(io_error("open", &self.state))?;
+        Written::of(file).map_err(io_error("read", &self.state))
     }
 
     fn begun(&self) -> Result<Begun, StateError> {
@@ -410,18 +540,21 @@ impl Files {
         Ok(())
     }
 
-    fn state(&self) -> Result<StateFile, StateError> {
+    fn state(&self) -> Result<(StateFile, Option<Written>), StateError> {
         let file = match File::open(&self.state) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(StateFile::default());
+                return Ok((StateFile::default(), None));
             }
             other => other.map_err(io_error("open", &self.state))?,
         };
         let mut bytes = Vec::new();
-        file.take(MAX_STATE_BYTES)
+        (&file)
+            .take(MAX_STATE_BYTES)
             .read_to_end(&mut bytes)
             .map_err(io_error("read", &self.state))?;
-        serde_json::from_slice(&bytes).map_err(|_| StateError::StateDamaged)
+        let state = serde_json::from_slice(&bytes).map_err(|_| StateError::StateDamaged)?;
+        let written = Written::of(file).map_err(io_error("read", &self.state))?;
+        Ok((state, Some(written)))
     }
 }
 
@@ -458,11 +591,8 @@ fn next_line(reader: &mut impl BufRead, before: u64) -> Result<Option<Vec<u8>>, 
     Ok(None)
 }
 
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
-    move |error| {
-        let (path, kind) = (path.to_owned(), error.kind());
-        StateError::File(FileError::Io { doing, path, kind })
-    }
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    move |error| StateError::File(FileError::io(doing, path)(error))
 }
 
 /// The root that the witness stood at with this size, if it stood there.

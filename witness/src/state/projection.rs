@@ -20,6 +20,14 @@ pub(super) struct Mark {
     pub(super) tail: Option<Hash>,
 }
 
+impl Mark {
+    /// The mark after one more line, whose line feed does not count.
+    pub(super) fn after(self, line: &[u8]) -> Self {
+        let tail = Hash::of(line.strip_suffix(b"\n").unwrap_or(line));
+        Self { lines: self.lines + 1, tail: Some(tail) }
+    }
+}
+
 /// Why a line cannot follow the lines before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenLine {
@@ -64,8 +72,27 @@ pub(super) struct OwnKey {
 }
 
 impl Projection {
-    /// Takes the next line into account.
-    pub(super) fn apply(&mut self, line: &Line) -> Result<(), BrokenLine> {
+    /// What the next line makes of the logs that it is about, and of no others: a witness of
+    /// thousands of logs takes a step of one without copying all.
+    pub(super) fn change(&self, line: &Line) -> Result<Self, BrokenLine> {
+        let names: Vec<&str> = match &line.fact {
+            Fact::Listed { logs } => logs.keys().map(LogName::as_str).collect(),
+            _ => line.origin().into_iter().collect(),
+        };
+        let known = names.into_iter().filter_map(|name| self.logs.get_key_value(name));
+        let logs = known.map(|(name, state)| (name.clone(), state.clone())).collect();
+        let mut change = Self { key: self.key.clone(), logs };
+        change.apply(line)?;
+        Ok(change)
+    }
+
+    /// Takes what a line changed into account.
+    pub(super) fn take(&mut self, change: Self) {
+        self.key = change.key;
+        self.logs.extend(change.logs);
+    }
+
+    fn apply(&mut self, line: &Line) -> Result<(), BrokenLine> {
         match (&line.fact, &self.key) {
             (Fact::Key { cosigner, fingerprint }, None) => {
                 let own = OwnKey { cosigner: cosigner.clone(), fingerprint: *fingerprint };
@@ -142,6 +169,18 @@ pub(super) struct StateFile {
 }
 
 impl StateFile {
+    /// Shows one more line: what only the file knows stays with its logs.
+    pub(super) fn step_to(&mut self, mark: Mark, change: &Projection) {
+        self.index = mark;
+        for (origin, state) in &change.logs {
+            let mut state = state.clone();
+            if let Some(kept) = self.logs.get(origin) {
+                state.keep_of_file(kept);
+            }
+            self.logs.insert(origin.clone(), state);
+        }
+    }
+
     /// The file for a later mark: the submissions stay with their logs.
     pub(super) fn moved_to(&self, mark: Mark, projection: &Projection) -> Self {
         let mut logs = projection.logs.clone();

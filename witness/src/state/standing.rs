@@ -183,8 +183,11 @@ impl LogState {
         self.submission = Some(submission);
     }
 
+    /// A cosignature over the same tree was refreshed: the latest one counts.
     pub(super) fn refresh(&mut self, refreshed: Cosigned) {
-        self.refreshed = Some(refreshed);
+        if self.refreshed.as_ref().is_none_or(|last| last.time <= refreshed.time) {
+            self.refreshed = Some(refreshed);
+        }
     }
 
     /// Takes over what only the state file knows.

@@ -519,3 +519,107 @@ fn a_log_that_is_only_watched_is_written_as_it_was_before_logs_could_be_listed()
         .collect();
     assert_eq!(kinds, ["key", "log", "advance"]);
 }
+
+#[test]
+fn a_line_that_was_rolled_forward_by_another_process_and_refreshed_times_are_seen() {
+    let bench = Bench::standing_at_five();
+    let (one, other) = (bench.open(), bench.open());
+    let origin = bench.history.name();
+    for size in 6..20 {
+        let (writes, reads) = if size % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        let lock = OriginLock::acquire(writes, &origin, Duration::ZERO).unwrap();
+        let body = bench.step(&lock, size).unwrap();
+
+        let seen = reads.log(origin.as_str()).unwrap().unwrap();
+
+        assert_eq!(seen.tree(), bench.history.tree(size));
+        assert_eq!(seen.submission().map(|kept| kept.answered), Some(false));
+        lock.answered(body).unwrap();
+        let seen = reads.log(origin.as_str()).unwrap().unwrap();
+        assert_eq!(seen.submission().map(|kept| kept.answered), Some(true));
+    }
+}
+
+#[test]
+fn a_state_that_nobody_changed_is_not_read_again() {
+    use std::os::unix::fs::MetadataExt as _;
+    let bench = Bench::standing_at_five();
+    let home = bench.open();
+    let path = bench.file("state.json");
+    let times = || {
+        let metadata = fs::metadata(&path).unwrap();
+        (metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len())
+    };
+    let before = times();
+    // What was read already cannot be damaged by a file that is the same in every other respect.
+    for _ in 0..3 {
+        home.log(bench.history.name().as_str()).unwrap();
+    }
+    assert_eq!(times(), before);
+    bench.damage("state.json", |text| format!("{text} "));
+    assert!(home.log(bench.history.name().as_str()).is_ok(), "white space is no damage");
+    bench.damage("state.json", |text| text.replace("\"tree_size\": 5", "\"tree_size\": 4"));
+
+    let refused = home.log(bench.history.name().as_str());
+
+    assert_eq!(refused, Err(StateError::StateDiffers { line: 3 }));
+}
+
+#[test]
+fn a_foreign_history_is_refused_each_time_it_is_looked_at() {
+    let bench = Bench::standing_at_five();
+    let running = bench.open();
+    let origin = bench.history.name();
+    let whole = |name| fs::read_to_string(bench.file(name)).unwrap();
+    let (index, state) = (whole("index.jsonl"), whole("state.json"));
+    // A second witness with the same key, which went on elsewhere.
+    let other = Bench::new();
+    let lock = other.lock();
+    lock.begin(&other.log(), at(2)).unwrap();
+    for size in [4, 9] {
+        other.step(&lock, size).unwrap();
+    }
+    drop(lock);
+
+    let foreign = |name| fs::read(other.file(name)).unwrap();
+    // First a broken line, then the whole of the other history.
+    fs::write(bench.file("index.jsonl"), format!("{index}{{}}\n")).unwrap();
+    let broken = running.log(origin.as_str()).map(|_| ()).unwrap_err();
+    assert!(matches!(broken, StateError::BrokenLine { line: 4, .. }), "{broken:?}");
+    for name in ["index.jsonl", "state.json"] {
+        fs::write(bench.file(name), foreign(name)).unwrap();
+    }
+    for _ in 0..3 {
+        let refused = running.log(origin.as_str()).map(|_| ()).unwrap_err();
+        assert_eq!(refused, StateError::WentBack { line: 3 });
+    }
+
+    // What this process read before is taken up again.
+    fs::write(bench.file("index.jsonl"), index).unwrap();
+    fs::write(bench.file("state.json"), state).unwrap();
+    assert!(running.log(origin.as_str()).is_ok());
+}
+
+#[test]
+fn an_index_that_became_shorter_is_refused_though_the_state_stayed() {
+    let bench = Bench::standing_at_five();
+    let running = bench.open();
+    bench.damage("index.jsonl", |text| text.split_inclusive('\n').take(2).collect::<String>());
+
+    for _ in 0..2 {
+        let refused = running.log(bench.history.name().as_str()).map(|_| ()).unwrap_err();
+        assert_eq!(refused, StateError::WentBack { line: 3 });
+    }
+}
+
+#[test]
+fn a_long_index_is_read_while_another_process_holds_the_lock() {
+    let bench = Bench::standing_at_five();
+    let home = bench.open();
+    let _held = diogenes_common::files::FileLock::acquire(&bench.file("lock"), Duration::ZERO);
+
+    home.forget();
+    home.read_ahead();
+
+    assert_eq!(home.lines_read(), 3);
+}

@@ -180,11 +180,13 @@ fn a_refresh_within_the_same_second_writes_nothing() {
     let before = state();
 
     assert_eq!(listed.ask(5, 5), Ok(first.clone()));
-    assert_eq!(state(), before);
+    assert!(!listed.path().join("refreshed").exists());
 
     listed.clock.set(at(201));
     assert_ne!(listed.ask(5, 5), Ok(first));
-    assert_ne!(state(), before);
+    let log = listed.history.name().hash().to_hex();
+    assert!(listed.path().join("refreshed").join(log).exists());
+    assert_eq!(state(), before, "the file of all logs is not written for the time of one");
 }
 
 #[test]
@@ -437,4 +439,73 @@ fn a_size_that_the_index_cannot_hold_is_no_request_and_the_index_stays_readable(
     }
     ask((1 << 53) - 1).unwrap();
     assert_eq!(listed.state().tree().size.get(), (1 << 53) - 1);
+}
+
+#[test]
+fn a_damaged_time_ends_the_witness_rather_than_that_an_earlier_one_is_signed() {
+    let listed = Listed::new();
+    listed.ask(0, 5).unwrap();
+    listed.clock.set(at(300));
+    listed.ask(5, 5).unwrap();
+    let log = listed.history.name().hash().to_hex();
+    std::fs::write(listed.path().join("refreshed").join(log), "{").unwrap();
+
+    let refused = listed.ask(5, 5).unwrap_err();
+
+    let reason = refused.fatal().map(|failure| failure.reason());
+    assert_eq!(reason, Some("state_inconsistent"), "{refused:?}");
+}
+
+#[test]
+fn too_many_open_files_end_no_witness() {
+    let error = FileError::TooManyOpen { doing: "open", path: "state.json".into() };
+
+    let refused = NotCosigned::from(StateError::File(error));
+
+    assert_eq!((refused.fatal(), refused), (None, NotCosigned::Busy));
+}
+
+#[test]
+#[ignore = "measures, and asserts no time"]
+fn how_long_a_hundred_cosignatures_take_among_four_thousand_logs() {
+    let listed = Listed::new();
+    let key = listed.history.log_key();
+    let home = listed.open();
+    let logs: Vec<_> = (0..4000)
+        .map(|number| crate::log_list::ListedLog {
+            origin: format!("log {number}").parse().unwrap(),
+            key: key.clone(),
+        })
+        .collect();
+    home.enlist(&logs, crate::state::Asker::List, at(1)).unwrap();
+    let name = key.vkey().name().clone();
+    let ask = |number: usize, old: u64, new: u64| {
+        let tree = listed.history.tree(new);
+        let said = Checkpoint::new(logs[number].origin.as_str(), tree).unwrap();
+        let note = sign_checkpoint(&said, &name, listed.history.operator());
+        let proof =
+            if old == 0 || old == new { Vec::new() } else { listed.history.consistency(old, new) };
+        ask_with(&listed, &home, &body(old, &proof, &note)).unwrap();
+    };
+    let took = |what: &str, work: &dyn Fn()| {
+        let start = std::time::Instant::now();
+        work();
+        println!("{what}: {:?}", start.elapsed());
+    };
+    took("100 first steps", &|| (0..100).for_each(|number| ask(number, 0, 5)));
+    took("100 steps", &|| (0..100).for_each(|number| ask(number, 5, 9)));
+    listed.clock.set(at(400));
+    took("100 refreshes", &|| (0..100).for_each(|number| ask(number, 9, 9)));
+    took("100 unknown logs", &|| {
+        for number in 0..100 {
+            assert_eq!(home.log(&format!("stranger {number}")), Ok(None));
+        }
+    });
+    took("100 steps at once", &|| {
+        std::thread::scope(|scope| {
+            for number in 0..100 {
+                scope.spawn(move || ask(number, 9, 12));
+            }
+        });
+    });
 }
