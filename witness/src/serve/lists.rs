@@ -105,7 +105,8 @@ impl Lists {
             }
             Err(_stopped) => return Ok(()),
         };
-        for log in adoption.added.keys() {
+        for (log, keys) in &adoption.added {
+            app.turns.know(log.as_str(), keys.iter().map(|key| key.vkey().clone()).collect());
             tracing::info!(list = source.name(), log.origin = log.as_str(), "a log was added");
         }
         for warning in &adoption.passed_over {

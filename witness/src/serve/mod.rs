@@ -7,6 +7,7 @@ pub(crate) mod lists;
 mod metrics;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,13 +25,14 @@ use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::Limiter;
 use diogenes_common::shutdown::Tasks;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
 use self::answer::{Cosignature, NotCosigned};
 use self::board::Board;
 use self::lists::Lists;
 use self::metrics::Metrics;
-use crate::add_checkpoint::{Refusal, Request};
+use self::turns::{Turn, Turns};
+use crate::add_checkpoint::{Refusal, Request, recognise};
 use crate::log::LogName;
 use crate::state::{Home, LogState, StateError};
 
@@ -40,8 +42,8 @@ const LOOK: Duration = Duration::from_secs(60);
 /// How long a stop waits for what was begun.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How many requests may wait for the disk at once; those of one log wait for each other.
-const TURNS: usize = 64;
+/// How long a request waits for the others of its log.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A witness that is up: it listens, and nothing is answered before [`Witness::run`].
 pub(crate) struct Witness {
@@ -61,7 +63,7 @@ struct Parts {
     tasks: Tasks,
     metrics: Metrics,
     board: Board,
-    turns: Vec<Arc<Mutex<()>>>,
+    turns: Turns,
     /// Whether the state could be read the last time.
     is_ready: AtomicBool,
 }
@@ -86,8 +88,7 @@ impl Witness {
         let https = HttpsPolicy::from_settings(settings);
         let server = Server::bind(settings.value(&LISTEN), https, metrics.node().clone()).await?;
         let lists = Lists::new(&settings.value(&LOG_LISTS), settings.value(&ALLOW_HTTP))?;
-        let turns = (0..TURNS).map(|_| Arc::default()).collect();
-        let board = Board::default();
+        let (turns, board) = (Turns::default(), Board::default());
         let is_ready = AtomicBool::new(false);
         let app = App(Arc::new(Parts { home, clock, tasks, metrics, board, turns, is_ready }));
         lists.read_files(&app).await?;
@@ -123,7 +124,13 @@ async fn cosign(app: &App, body: &[u8]) -> Result<Cosignature, NotCosigned> {
             return Err(refused);
         }
     };
-    let turn = app.turn(request.origin()).await;
+    let turn = match app.turn(&request).await {
+        Ok(turn) => turn,
+        Err((label, refused)) => {
+            app.tell(request.origin(), label, &refused);
+            return Err(refused);
+        }
+    };
     let held = app.clone();
     // What was begun is finished and told even if the log has hung up.
     let answered = app.tasks.spawn_blocking(move || {
@@ -134,13 +141,57 @@ async fn cosign(app: &App, body: &[u8]) -> Result<Cosignature, NotCosigned> {
     answered.await.unwrap_or(Err(NotCosigned::Busy))
 }
 
-impl Parts {
-    /// Waits until no other request of this log is worked on.
-    async fn turn(&self, origin: &str) -> OwnedMutexGuard<()> {
-        let place = usize::from(Hash::of(origin.as_bytes()).as_bytes()[0]) % TURNS;
-        Arc::clone(&self.turns[place]).lock_owned().await
+/// Whether refusals may be counted under the name of the log: only those of listed logs, because
+/// strangers choose the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Label {
+    Own,
+    Shared,
+}
+
+impl App {
+    /// Waits until no other request of this log is worked on; who is not known, or did not sign,
+    /// waits for nobody and keeps nobody waiting.
+    async fn turn(&self, request: &Request) -> Result<OwnedMutexGuard<()>, (Label, NotCosigned)> {
+        let turn = match self.recognised(request) {
+            Ok(turn) => turn,
+            // Another process may have listed the log, or another key of it, a moment ago.
+            Err(_) if self.turns.may_look(Instant::now()) => {
+                self.look_up(request.origin().to_owned())
+                    .await
+                    .map_err(|error| (Label::Shared, error.into()))?;
+                self.recognised(request)?
+            }
+            Err(refused) => return Err(refused),
+        };
+        let waited = tokio::time::timeout(PATIENCE, turn.lock_owned()).await;
+        waited.map_err(|_| (Label::Own, NotCosigned::Busy))
     }
 
+    /// Finds a log that is listed and signed this.
+    fn recognised(&self, request: &Request) -> Result<Turn, (Label, NotCosigned)> {
+        let Some((keys, turn)) = self.turns.of(request.origin()) else {
+            return Err((Label::Shared, Refusal::UnknownLog.into()));
+        };
+        recognise(request.clone(), Some(&keys)).map_err(|refusal| (Label::Own, refusal.into()))?;
+        Ok(turn)
+    }
+
+    /// Reads of one log whether it may ask.
+    async fn look_up(&self, origin: String) -> Result<(), StateError> {
+        let held = self.clone();
+        let looked = self.tasks.spawn_blocking(move || {
+            let state = held.home.log(&origin)?;
+            if let Some(keys) = state.and_then(|state| state.trusted()) {
+                held.turns.know(&origin, keys);
+            }
+            Ok(())
+        });
+        looked.await.unwrap_or(Ok(()))
+    }
+}
+
+impl Parts {
     fn cosign(&self, request: Request) -> Result<Cosignature, NotCosigned> {
         let (origin, start) = (request.origin().to_owned(), Instant::now());
         let answer = answer::cosign(&self.home, request, &*self.clock);
@@ -153,15 +204,16 @@ impl Parts {
                 }
                 tracing::info!(log.origin = origin, tree.size = size.get(), "cosigned");
             }
-            Err(error) => self.tell(&origin, error),
+            Err(error) => self.tell(&origin, Label::Own, error),
         }
         answer
     }
 
-    fn tell(&self, origin: &str, error: &NotCosigned) {
-        let is_known = *error != NotCosigned::Refused(Refusal::UnknownLog);
+    fn tell(&self, origin: &str, label: Label, error: &NotCosigned) {
+        let is_delisted = *error == NotCosigned::Refused(Refusal::UnknownLog);
+        let is_own = label == Label::Own && !is_delisted;
         let reason = error.reason();
-        self.metrics.refused(is_known.then_some(origin), reason);
+        self.metrics.refused(is_own.then_some(origin), reason);
         match error {
             NotCosigned::Refused(Refusal::Inconsistent(_) | Refusal::OtherRoot)
             | NotCosigned::Equivocated { .. } => {
@@ -177,6 +229,7 @@ impl Parts {
     /// Shows what the state says.
     fn show(&self, logs: &BTreeMap<LogName, LogState>) {
         self.metrics.show(logs);
+        self.turns.show(logs);
         let served: BTreeMap<Hash, &LogState> = logs
             .iter()
             .filter(|(_, state)| state.trusted().is_some())

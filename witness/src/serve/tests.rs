@@ -242,3 +242,50 @@ async fn a_state_that_was_put_back_ends_the_witness() {
     let end = site.tasks.finish(Duration::from_secs(5)).await;
     assert_eq!(end.map_err(|failure| failure.reason()), Err("state_inconsistent"));
 }
+
+#[tokio::test]
+async fn strangers_make_no_series_and_are_answered_though_the_state_is_locked() {
+    let site = Site::start().await;
+    let history = &site.listed.history;
+    let stranger = |name: &str| {
+        let note = format!("{name}\n{}", history.checkpoint(9).split_once('\n').unwrap().1);
+        body(0, &[], &note)
+    };
+    // The one look that five seconds grant.
+    assert_eq!(site.add(&stranger("the first")).await.status, 404);
+    let lock = site.listed.path().join("lock");
+    let held = diogenes_common::files::FileLock::acquire(&lock, Duration::ZERO).unwrap();
+    let origin = history.origin();
+    let unsigned = history.checkpoint(9).replace(history.log_key().vkey().name().as_str(), "x");
+    let unsigned = unsigned.replacen('x', origin.as_str(), 1);
+
+    for number in 0..3 {
+        assert_eq!(site.add(&stranger(&format!("stranger {number}"))).await.status, 404);
+    }
+    assert_eq!(site.add(&body(0, &[], &unsigned)).await.status, 403);
+    drop(held);
+    site.verify(&site.add(&history.body(0, 9)).await, 9);
+
+    let metrics = site.get("/metrics").await.body;
+    assert!(!metrics.contains("stranger"), "{metrics}");
+    for line in [
+        "diogenes_refusals_total{origin=\"unknown\",reason=\"unknown_log\"} 4".to_owned(),
+        format!("diogenes_refusals_total{{origin=\"{origin}\",reason=\"not_signed\"}} 1"),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_another_process_listed_may_ask_at_once() {
+    let site = Site::start().await;
+    let (history, origin) = (&site.listed.history, "go.sum database tree");
+    let key = history.log_key();
+    let said = Checkpoint::new(origin, history.tree(5)).unwrap();
+    let name = key.vkey().name().clone();
+    let note = diogenes_common::checkpoint::sign_checkpoint(&said, &name, history.operator());
+
+    site.listed.list(&site.listed.open(), origin.parse().unwrap(), key);
+
+    assert_eq!(site.add(&body(0, &[], &note)).await.status, 200);
+}
