@@ -103,6 +103,14 @@ impl<T: Transport> Agent<T> {
         self.log.as_ref()
     }
 
+    /// Checks that nothing was forgotten of the server's log, and signs nothing; says which log.
+    pub async fn confirm(&mut self) -> Result<LogName, RoundError> {
+        let log = self.identify().await?;
+        let lock = self.lock(&log).await?;
+        self.check_memory(&log, &lock).await?;
+        Ok(lock.origin().clone())
+    }
+
     /// Makes one round. Whatever interrupts it, the next one goes on from there.
     pub async fn round(&mut self, occasion: Occasion) -> Result<Round, RoundError> {
         let log = self.identify().await?;

@@ -264,6 +264,29 @@ async fn a_signature_that_was_shown_once_stays_known_when_nobody_shows_it_any_mo
 }
 
 #[tokio::test]
+async fn whoever_only_serves_asks_too_what_was_forgotten_and_signs_nothing() {
+    let bench = Bench::new();
+    bench.start();
+    let backup = bench.root.path().join("backup");
+    copy_directory(&bench.path(), &backup);
+    bench.start().round(Occasion::Scheduled).await.unwrap();
+    bench.log.grow(9, 110);
+    assert_eq!(bench.start().confirm().await, Ok(History::honest().name()));
+    assert_eq!(bench.size(), 5);
+
+    bench.log.state().down = true;
+    let refused = bench.start().confirm().await.unwrap_err();
+    assert!(!refused.is_fatal(), "{refused}");
+    bench.log.state().down = false;
+    fs::remove_dir_all(bench.path()).unwrap();
+    copy_directory(&backup, &bench.path());
+    let refused = bench.start().confirm().await.unwrap_err();
+
+    assert_eq!(exit(&refused), (Exit::Unsafe, "state_rolled_back"));
+    assert_eq!(bench.log.steps(), [(0, 5)]);
+}
+
+#[tokio::test]
 async fn a_lost_log_line_is_a_rolled_back_state_too() {
     let bench = Bench::new();
     bench.start();

@@ -343,6 +343,7 @@ mod tests {
             "check --server http://localhost:8000 --quorum 2 --entry 7",
             "recover --forward --server http://localhost:8000",
             "serve",
+            "serve --server http://localhost:8000 --vantage http://localhost:8001",
             "serve --listen 127.0.0.1:8002 --log-list one.txt --log-list https://x.example/list.1",
             "log-list add https://x.example/list.1",
             "log-list remove log.example",

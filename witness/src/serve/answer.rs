@@ -10,6 +10,7 @@ use diogenes_common::merkle::{TreeRoot, TreeSize};
 use diogenes_common::note::{Note, SignatureLine};
 use diogenes_common::statement::Reason;
 
+use super::memory::Confirmed;
 use crate::add_checkpoint::{Refusal, Request, judge, recognise};
 use crate::judge::{Answer, Memory, remember};
 use crate::log::LogName;
@@ -50,6 +51,9 @@ pub(super) enum NotCosigned {
     /// This key never signs this log again.
     #[error("this key has stopped signing this log for ever: {0}")]
     Halted(Reason),
+    /// A log of this kind, and no server of it has said since the start what it holds under this key.
+    #[error("amnesia_check_incomplete: nobody has confirmed yet that this witness forgot nothing")]
+    Unconfirmed,
     /// Another process's round on this log takes longer than a request waits.
     #[error("another round on this log takes its time; ask again")]
     Busy,
@@ -62,6 +66,7 @@ pub(super) enum NotCosigned {
 pub(super) fn cosign(
     home: &Arc<Home>,
     request: Request,
+    confirmed: &Confirmed,
     clock: &dyn Clock,
 ) -> Result<Cosignature, NotCosigned> {
     let log: LogName = request.origin().parse().map_err(|_| Refusal::UnknownLog)?;
@@ -76,6 +81,9 @@ pub(super) fn cosign(
         check_memory(&lock, &state, own, clock)?;
     }
     let accepted = judge(signed, state.tree())?;
+    if !confirmed.covers(&log, &state) {
+        return Err(NotCosigned::Unconfirmed);
+    }
     let line = lock.cosign(&accepted, clock.now())?;
     let note = accepted.note().clone().with(line.clone()).ok();
     Ok(Cosignature { line, tree: accepted.checkpoint().tree(), note })
@@ -131,6 +139,7 @@ impl NotCosigned {
             Self::RolledBack { .. } => "state_rolled_back",
             Self::Equivocated { .. } => SELF_EQUIVOCATED,
             Self::Halted(_) => "halted",
+            Self::Unconfirmed => "amnesia_check_incomplete",
             Self::Busy => "busy",
             Self::State(_) => "state",
         }
@@ -149,7 +158,11 @@ impl NotCosigned {
                 let failure = Failure::from(error.clone());
                 matches!(failure.exit(), Exit::Disk | Exit::Unsafe).then_some(failure)
             }
-            Self::Refused(_) | Self::Equivocated { .. } | Self::Halted(_) | Self::Busy => None,
+            Self::Refused(_)
+            | Self::Equivocated { .. }
+            | Self::Halted(_)
+            | Self::Unconfirmed
+            | Self::Busy => None,
         }
     }
 }

@@ -99,7 +99,7 @@ fn refuse(error: &NotCosigned) -> Response {
         NotCosigned::State(_) => text(status(error), "this witness is broken\n".to_owned()),
         error => text(status(error), format!("{error}\n")),
     };
-    if *error == NotCosigned::Busy {
+    if matches!(error, NotCosigned::Busy | NotCosigned::Unconfirmed) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response.extensions_mut().insert(OwnErrorBody);
@@ -122,6 +122,6 @@ fn status(error: &NotCosigned) -> StatusCode {
         | NotCosigned::Equivocated { .. }
         | NotCosigned::Halted(_)
         | NotCosigned::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        NotCosigned::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        NotCosigned::Busy | NotCosigned::Unconfirmed => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

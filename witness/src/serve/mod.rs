@@ -4,6 +4,7 @@ mod answer;
 mod board;
 mod http;
 pub(crate) mod lists;
+mod memory;
 mod metrics;
 #[cfg(test)]
 mod tests;
@@ -30,10 +31,13 @@ use tokio::sync::OwnedMutexGuard;
 use self::answer::{Cosignature, NotCosigned};
 use self::board::Board;
 use self::lists::Lists;
+use self::memory::Confirmed;
 use self::metrics::Metrics;
 use self::turns::{Turn, Turns};
 use crate::add_checkpoint::{Refusal, Request, recognise};
+use crate::agent::Agent;
 use crate::log::LogName;
+use crate::source::Transport;
 use crate::state::{Home, LogState, StateError};
 
 /// How often the state is read for what another process did.
@@ -64,6 +68,7 @@ struct Parts {
     metrics: Metrics,
     board: Board,
     turns: Turns,
+    confirmed: Confirmed,
     /// Whether the state could be read the last time.
     is_ready: AtomicBool,
 }
@@ -90,7 +95,9 @@ impl Witness {
         let lists = Lists::new(&settings.value(&LOG_LISTS), settings.value(&ALLOW_HTTP))?;
         let (turns, board) = (Turns::default(), Board::default());
         let is_ready = AtomicBool::new(false);
-        let app = App(Arc::new(Parts { home, clock, tasks, metrics, board, turns, is_ready }));
+        let confirmed = Confirmed::default();
+        let parts = Parts { home, clock, tasks, metrics, board, turns, confirmed, is_ready };
+        let app = App(Arc::new(parts));
         lists.read_files(&app).await?;
         look(&app).await?;
         let router = http::router(app.clone(), &Limiter::from_settings(settings, |_| false));
@@ -100,6 +107,12 @@ impl Witness {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Asks a server of a log of this kind what it holds under the own key; the log is cosigned
+    /// once it has answered.
+    pub(crate) fn confirm<T: Transport>(&self, agent: Agent<T>) {
+        self.app.tasks.spawn(memory::confirm(self.app.clone(), agent));
     }
 
     /// Serves until the tasks are stopped, then finishes what was begun.
@@ -194,7 +207,7 @@ impl App {
 impl Parts {
     fn cosign(&self, request: Request) -> Result<Cosignature, NotCosigned> {
         let (origin, start) = (request.origin().to_owned(), Instant::now());
-        let answer = answer::cosign(&self.home, request, &*self.clock);
+        let answer = answer::cosign(&self.home, request, &self.confirmed, &*self.clock);
         match &answer {
             Ok(cosignature) => {
                 let size = cosignature.tree.size;

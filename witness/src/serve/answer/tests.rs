@@ -13,7 +13,9 @@ use crate::state::{Interrupted, Moment};
 use crate::testing::{History, Listed, StopAfter, at, body};
 
 fn ask_with(listed: &Listed, home: &Arc<Home>, body: &[u8]) -> Result<Cosignature, NotCosigned> {
-    cosign(home, Request::parse(body).unwrap(), &*listed.clock)
+    let confirmed = Confirmed::default();
+    confirmed.confirm(listed.history.name());
+    cosign(home, Request::parse(body).unwrap(), &confirmed, &*listed.clock)
 }
 
 impl Listed {
@@ -429,7 +431,7 @@ fn a_size_that_the_index_cannot_hold_is_no_request_and_the_index_stays_readable(
         let name = origin.as_str().parse().unwrap();
         let note = sign_checkpoint(&said, &name, listed.history.operator());
         let request = Request::parse(&body(0, &[], &note)).map_err(Refusal::from)?;
-        cosign(&listed.open(), request, &*listed.clock)
+        cosign(&listed.open(), request, &Confirmed::default(), &*listed.clock)
     };
 
     for size in [1 << 53, (1 << 53) + 1, TreeSize::MAX.get()] {
@@ -508,4 +510,24 @@ fn how_long_a_hundred_cosignatures_take_among_four_thousand_logs() {
             }
         });
     });
+}
+
+#[test]
+fn a_log_that_run_watches_is_cosigned_only_after_a_check_of_the_own_memory() {
+    let listed = Listed::new();
+    let (home, confirmed) = (listed.open(), Confirmed::default());
+    let ask = |old, new| {
+        let request = Request::parse(&listed.history.body(old, new)).unwrap();
+        cosign(&home, request, &confirmed, &*listed.clock)
+    };
+    ask(0, 4).unwrap();
+    listed.run(&home, &listed.history, 5).unwrap();
+
+    for (old, new) in [(5, 5), (5, 9)] {
+        assert_eq!(ask(old, new), Err(NotCosigned::Unconfirmed), "{old} -> {new}");
+    }
+    assert_eq!(listed.state().tree(), listed.history.tree(5));
+
+    confirmed.confirm(listed.history.name());
+    ask(5, 9).unwrap();
 }
