@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use diogenes_common::checkpoint::{self, Checkpoint};
+use diogenes_common::checkpoint;
+use diogenes_common::clock::Timestamp;
+use diogenes_common::cosignature::verify_cosignature;
 use diogenes_common::head::HeadJson;
 use diogenes_common::merkle::{TreeRoot, TreeSize, verify_consistency};
 use diogenes_common::note::Note;
@@ -20,6 +22,8 @@ use crate::state::{Home, LogState, OriginLock, StateError, root_at};
 pub struct OwnSigned {
     /// The tree.
     pub tree: TreeRoot,
+    /// The time in the signature, where it is known.
+    pub time: Option<Timestamp>,
     /// Its head, if it came with one that the log's key signed.
     pub head: Option<HeadJson>,
 }
@@ -85,7 +89,7 @@ impl<T: Transport> Agent<T> {
         }
         // What was shown before counts, whether or not its holder shows it again.
         let forgotten = stood.last().copied().filter(|tree| tree.size > known.size);
-        held.extend(forgotten.map(|tree| OwnSigned { tree, head: None }));
+        held.extend(forgotten.map(|tree| OwnSigned { tree, time: None, head: None }));
         // Of one tree, the answer that brings its head.
         held.sort_by_key(|signed| (signed.tree.size, signed.head.is_some()));
         let Some(furthest) = held.pop().filter(|signed| signed.tree.size > known.size) else {
@@ -94,10 +98,14 @@ impl<T: Transport> Agent<T> {
         for reached in std::iter::once(known).chain(forgotten) {
             self.extends(&log, reached, furthest.tree).await?;
         }
-        let (now, new) = (self.clock.now(), furthest.tree);
+        let times = held.iter().chain([&furthest]).filter_map(|signed| signed.time);
+        let (now, new, last) = (self.clock.now(), furthest.tree, times.max());
         blocking(move || {
             if lock.state()?.is_none_or(|state| state.genesis().is_none()) {
                 lock.begin(&log, now)?;
+            }
+            if let Some(last) = last {
+                lock.keep_time(last)?;
             }
             lock.recover(new, furthest.head, now)
         })
@@ -183,7 +191,7 @@ fn own_signed(home: &Home, log: &LogIdentity, record: &WitnessRecord) -> Option<
         held.push(own_proof(home, log, proof)?);
     }
     if let Some(note) = record.last_cosignature.as_ref().and_then(|last| last.checkpoint.as_ref()) {
-        held.push(OwnSigned { tree: own_cosigned(home, log, note)?, head: None });
+        held.push(own_cosigned(home, log, note)?);
     }
     held.retain(|signed| signed.tree.size > TreeSize::ZERO);
     Some(held)
@@ -207,14 +215,17 @@ fn own_proof(home: &Home, log: &LogIdentity, proof: &ProofRecord) -> Option<OwnS
     let head = serde_json::from_value(proof.head.clone()).ok();
     let head = head.and_then(|json| Seen::recognise(json, log.operator(), log.origin()).ok());
     let head = head.filter(|seen| seen.tree() == tree).map(|seen| seen.json().clone());
-    Some(OwnSigned { tree, head })
+    Some(OwnSigned { tree, time: Some(proof.timestamp), head })
 }
 
 /// The tree of a checkpoint of this log that the own key cosigned.
-fn own_cosigned(home: &Home, log: &LogIdentity, note: &str) -> Option<TreeRoot> {
-    let parsed = Note::parse(note.as_bytes()).ok()?;
-    checkpoint::open_known(&parsed, log.origin().as_str(), &[home.vkey()])
-        .ok()
-        .as_ref()
-        .map(Checkpoint::tree)
+fn own_cosigned(home: &Home, log: &LogIdentity, note: &str) -> Option<OwnSigned> {
+    let (note, known) = (Note::parse(note.as_bytes()).ok()?, [home.vkey()]);
+    let said = checkpoint::open_known(&note, log.origin().as_str(), &known).ok()?;
+    let verified = note.verify(&known).ok()?;
+    let times = verified.iter().filter_map(|ours| {
+        let seconds = verify_cosignature(ours.line, &said, home.key().public()).ok()?;
+        Timestamp::from_millis(i64::try_from(seconds).ok()?.checked_mul(1000)?)
+    });
+    Some(OwnSigned { tree: said.tree(), time: times.max(), head: None })
 }

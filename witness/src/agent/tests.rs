@@ -223,8 +223,11 @@ async fn a_state_that_was_put_back_signs_nothing_until_it_is_recovered() {
 
     let (old, new) = bench.start().recover().await.unwrap();
     assert_eq!((old.size.get(), new.size.get()), (5, 9));
+    let recovered = bench.log.state().recorded.last().unwrap().timestamp;
+    bench.clock.set(recovered.plus_millis(-1000));
     bench.start().round(Occasion::Scheduled).await.unwrap();
     assert_eq!(bench.log.steps(), [(0, 5), (5, 9), (9, 12)]);
+    assert_eq!(bench.log.state().recorded.last().unwrap().timestamp, recovered);
     bench.log.assert_one_history();
 }
 

@@ -139,7 +139,7 @@ impl OriginLock {
     /// Emitted times never run back, whatever the clock does.
     #[expect(clippy::unused_self, reason = "only who holds the lock knows the newest time")]
     pub(super) fn time(&self, state: &LogState, now: Timestamp) -> Timestamp {
-        now.max(state.last_signed_at().unwrap_or(now))
+        now.max(state.last_emitted_at().unwrap_or(now))
     }
 
     /// The newest step, if a crash kept it from being signed.
@@ -197,17 +197,25 @@ impl OriginLock {
     ) -> Result<Refusal, StateError> {
         let state = self.state()?;
         let old = state.as_ref().map_or(TreeRoot::EMPTY, LogState::tree);
-        let last = state.and_then(|state| state.last_signed_at()).unwrap_or(now);
+        let time = state.as_ref().map_or(now, |state| self.time(state, now));
+        if state.is_some() {
+            self.keep_time(time)?;
+        }
         let claim = RefusalClaim {
             head_sha256: Hash::of(&head.head().signed_bytes()),
             old_root: old.hash,
             old_tree_size: old.size,
             origin: head.head().origin.clone(),
             reason,
-            timestamp: now.max(last),
+            timestamp: time,
             witness: self.home.key.fingerprint(),
         };
         Ok(claim.into_refusal(&self.home.key))
+    }
+
+    /// Keeps a time that this key has emitted or is about to, durably: no later one runs back.
+    pub fn keep_time(&self, time: Timestamp) -> Result<(), StateError> {
+        self.home.amend(&self.origin, |log| log.emit(time))
     }
 
     /// Never signs this log again with this key.

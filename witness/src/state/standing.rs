@@ -24,6 +24,10 @@ use crate::log::{LogIdentity, LogKey, LogName};
 pub struct LogState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cosigned: Option<Cosigned>,
+    /// The newest time in a signature that belongs to no step: a refusal's, or one that a recovery
+    /// was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    emitted_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forgotten: Option<Forgotten>,
     genesis: Option<Bytes>,
@@ -86,6 +90,7 @@ impl LogState {
     pub(super) fn unknown() -> Self {
         Self {
             cosigned: None,
+            emitted_at: None,
             forgotten: None,
             genesis: None,
             halted: None,
@@ -162,6 +167,11 @@ impl LogState {
         self.last_signed.map(|signed| signed.time).max(refreshed)
     }
 
+    /// The newest time that this key is known to have emitted, before which nothing is signed.
+    pub fn last_emitted_at(&self) -> Option<Timestamp> {
+        self.last_signed_at().max(self.emitted_at)
+    }
+
     /// The newest checkpoint that was cosigned, if it is that of the tree.
     pub fn cosigned(&self) -> Option<&Cosigned> {
         let of_tree = |cosigned: &&Cosigned| cosigned.tree_size == self.tree_size;
@@ -183,6 +193,10 @@ impl LogState {
         self.submission = Some(submission);
     }
 
+    pub(super) fn emit(&mut self, time: Timestamp) {
+        self.emitted_at = self.emitted_at.max(Some(time));
+    }
+
     /// A cosignature over the same tree was refreshed: the latest one counts.
     pub(super) fn refresh(&mut self, refreshed: Cosigned) {
         if self.refreshed.as_ref().is_none_or(|last| last.time <= refreshed.time) {
@@ -194,11 +208,12 @@ impl LogState {
     pub(super) fn keep_of_file(&mut self, file: &Self) {
         self.submission.clone_from(&file.submission);
         self.refreshed.clone_from(&file.refreshed);
+        self.emitted_at = file.emitted_at;
     }
 
     /// The same without what only the state file knows.
     pub(super) fn of_index(&self) -> Self {
-        Self { submission: None, refreshed: None, ..self.clone() }
+        Self { submission: None, refreshed: None, emitted_at: None, ..self.clone() }
     }
 
     /// Says whether a log of this kind, with this operator, may not take the name because it is

@@ -233,6 +233,21 @@ fn emitted_times_never_run_back() {
 }
 
 #[test]
+fn the_time_of_a_refusal_is_kept_and_no_later_one_runs_back() {
+    let bench = Bench::standing_at_five();
+    let refused = bench.history.seen(4, at(90));
+    let reason = || Reason::try_from("truncated").unwrap();
+    let refuse = |now| bench.lock().refuse(refused.signed(), reason(), now).unwrap().timestamp;
+
+    assert_eq!(refuse(at(500)), at(500));
+    assert_eq!(refuse(at(120)), at(500));
+
+    let lock = bench.lock();
+    let advanced = lock.advance(&bench.extension(5, 9), at(120)).unwrap();
+    assert_eq!(lock.sign(advanced).unwrap().timestamp, at(500));
+}
+
+#[test]
 fn an_index_one_line_ahead_is_rolled_forward_whatever_the_line_is() {
     // The first line, a log, a step and a halt.
     for lines in 1..=4 {
