@@ -27,7 +27,7 @@ use crate::log::LogName;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest state file.
-const MAX_STATE_BYTES: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_STATE_BYTES: u64 = if cfg!(test) { 8 } else { 64 } * 1024 * 1024;
 
 /// A witness's directory, with its key. The state in it is looked at each time, and read again when
 /// another process changed it.
@@ -248,7 +248,7 @@ impl Home {
         let mark = reached.mark.after(&bytes);
         let state = reached.unwritten();
         state.step_to(mark, &change);
-        let shown = state.to_bytes();
+        let shown = state.render();
         if shown.len() as u64 > MAX_STATE_BYTES {
             return Err(StateError::Full);
         }
@@ -268,10 +268,8 @@ impl Home {
     ) -> Result<(), StateError> {
         let mut reached = self.hold()?;
         let state = reached.unwritten();
-        if let Some(log) = state.logs.get_mut(name) {
-            change(log);
-        }
-        let shown = state.to_bytes();
+        state.amend(name, change);
+        let shown = state.render();
         reached.written = Some(Files::of(&self.directory).show(&shown)?);
         Ok(())
     }
@@ -409,8 +407,8 @@ impl Files {
     fn roll_forward(&self, reached: &mut Reached) -> Result<(), StateError> {
         // Whoever wrote the line may not have come to making it durable.
         self.sync_index()?;
-        let state = reached.state.moved_to(reached.mark, &reached.projection);
-        reached.written = Some(self.show(&state.to_bytes())?);
+        let mut state = reached.state.moved_to(reached.mark, &reached.projection);
+        reached.written = Some(self.show(&state.render())?);
         reached.state = state;
         Ok(())
     }

@@ -166,9 +166,20 @@ fn tree_of(checkpoint: &str, origin: &LogName) -> Option<TreeRoot> {
 pub(super) struct StateFile {
     pub(super) index: Mark,
     pub(super) logs: BTreeMap<LogName, LogState>,
+    /// The logs as they were written last: at each step one of thousands has changed.
+    #[serde(skip)]
+    rendered: BTreeMap<LogName, String>,
 }
 
 impl StateFile {
+    /// Changes what only the file knows about a log.
+    pub(super) fn amend(&mut self, name: &LogName, change: impl FnOnce(&mut LogState)) {
+        if let Some(log) = self.logs.get_mut(name) {
+            self.rendered.remove(name);
+            change(log);
+        }
+    }
+
     /// Shows one more line: what only the file knows stays with its logs.
     pub(super) fn step_to(&mut self, mark: Mark, change: &Projection) {
         self.index = mark;
@@ -177,6 +188,7 @@ impl StateFile {
             if let Some(kept) = self.logs.get(origin) {
                 state.keep_of_file(kept);
             }
+            self.rendered.remove(origin);
             self.logs.insert(origin.clone(), state);
         }
     }
@@ -189,16 +201,59 @@ impl StateFile {
                 state.keep_of_file(kept);
             }
         }
-        Self { index: mark, logs }
+        Self { index: mark, logs, rendered: BTreeMap::new() }
     }
 
-    /// The file's bytes.
-    ///
-    /// # Panics
-    /// Never: states are texts, integers and nulls.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec_pretty(self).expect("a state is a JSON object");
-        bytes.push(b'\n');
-        bytes
+    /// The file's bytes: JSON, indented.
+    pub(super) fn render(&mut self) -> Vec<u8> {
+        for (name, log) in &self.logs {
+            if !self.rendered.contains_key(name) {
+                let text = format!("{}: {}", json(name, 0), json(log, 4));
+                self.rendered.insert(name.clone(), text);
+            }
+        }
+        let mut text = format!("{{\n  \"index\": {},\n  \"logs\": {{", json(&self.index, 2));
+        for (place, log) in self.rendered.values().enumerate() {
+            text += if place == 0 { "\n    " } else { ",\n    " };
+            text += log;
+        }
+        text += if self.rendered.is_empty() { "}\n}\n" } else { "\n  }\n}\n" };
+        text.into_bytes()
+    }
+}
+
+/// A value as it stands in an object of the file, with its lines that far to the right.
+///
+/// # Panics
+/// Never: states are texts, integers and nulls.
+fn json(value: &impl Serialize, indent: usize) -> String {
+    let text = serde_json::to_string_pretty(value).expect("a state is a JSON value");
+    text.replace('\n', &format!("\n{:indent$}", ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_written_as_indented_json_however_little_of_it_changed() {
+        let mut state = StateFile::default();
+        let mut logs = BTreeMap::new();
+        for name in ["a log", "with \"quotes\"", "z"] {
+            let expected = format!("{}\n", serde_json::to_string_pretty(&state).unwrap());
+            assert_eq!(String::from_utf8(state.render()).unwrap(), expected);
+
+            let mut log = LogState::unknown();
+            log.halt("self_equivocated".to_owned().try_into().unwrap());
+            logs.insert(name.parse().unwrap(), log);
+            let change = Projection { key: None, logs: logs.clone() };
+            state.step_to(state.index.after(b"line\n"), &change);
+        }
+        let name = "z".parse().unwrap();
+        state.render();
+        state.amend(&name, |log| *log = LogState::unknown());
+
+        let expected = format!("{}\n", serde_json::to_string_pretty(&state).unwrap());
+        assert_eq!(String::from_utf8(state.render()).unwrap(), expected);
     }
 }

@@ -638,3 +638,28 @@ fn a_long_index_is_read_while_another_process_holds_the_lock() {
 
     assert_eq!(home.lines_read(), 3);
 }
+
+#[test]
+fn a_line_whose_state_would_be_too_long_to_be_read_again_is_not_written() {
+    let bench = Bench::standing_at_five();
+    bench.damage("state.json", |text| {
+        let with = |checkpoint: &str| {
+            let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
+            state["logs"][bench.history.origin().as_str()]["refreshed"] = serde_json::json!({
+                "checkpoint": checkpoint, "time": at(110), "tree_size": 5,
+            });
+            serde_json::to_string_pretty(&state).unwrap()
+        };
+        let room = open::MAX_STATE_BYTES - with("").len() as u64 - 100;
+        with(&"x".repeat(usize::try_from(room).unwrap()))
+    });
+    let index = fs::read(bench.file("index.jsonl")).unwrap();
+    let (home, key) = (bench.open(), bench.history.log_key());
+    let log = crate::log_list::ListedLog { origin: "another log".parse().unwrap(), key };
+
+    let refused = home.enlist(&[log], Asker::Operator, at(120));
+
+    assert_eq!(refused, Err(StateError::Full));
+    assert_eq!(fs::read(bench.file("index.jsonl")).unwrap(), index);
+    assert_eq!(bench.size().get(), 5);
+}
