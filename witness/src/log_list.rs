@@ -11,17 +11,17 @@
 //!
 //! Lines are trimmed; empty ones and those that begin with `#` are passed over. The four lines of a
 //! log stand in this order. Lines with a keyword that is not known are passed over too, so that a
-//! list that says more does not cut off all its readers; a log whose key is of another type is
-//! passed over and named.
+//! list that says more does not cut off all its readers; a log whose key is of another type, or
+//! whose lines are wrong, is passed over and named: one log spoils no list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diogenes_common::note::VkeyError;
 
 use crate::log::{LogKey, LogKeyError, LogName, NotALogName};
 
-/// The longest list that is read.
-pub const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
+/// The longest list that is read: one of 40,000 logs has less than a third of it.
+pub const MAX_LIST_BYTES: usize = 16 * 1024 * 1024;
 
 /// A log of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +39,13 @@ pub struct LogList {
     pub logs: Vec<ListedLog>,
     /// The lines with keys of a type that is not used here.
     pub passed_over: Vec<usize>,
+    /// What is wrong with the logs that were left out.
+    pub faults: Vec<ListError>,
+    /// How many requests a day each log is said to make.
+    pub quotas: BTreeMap<LogName, u32>,
 }
 
-/// Why a text is not a list of logs.
+/// Why a text is not a list of logs, or a part of it not one of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} of the list: {fault}")]
 pub struct ListError {
@@ -55,7 +59,7 @@ pub struct ListError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListFault {
     /// More than [`MAX_LIST_BYTES`], or not UTF-8.
-    #[error("the list is longer than 4 MiB or not UTF-8")]
+    #[error("the list is longer than 16 MiB or not UTF-8")]
     Unreadable,
     /// The first line that says something is not `logs/v0`.
     #[error("a list begins with the line logs/v0")]
@@ -83,6 +87,8 @@ pub enum ListFault {
 /// What comes next.
 enum Expect {
     Header,
+    /// The lines of a log that is left out go on.
+    NextVkey,
     Vkey,
     OriginOrQpd,
     Qpd,
@@ -101,9 +107,9 @@ impl LogList {
         let mut reached = 1;
         for (line, text) in (1..).zip(text.lines()) {
             reached = line;
-            reader.take(line, text.trim()).map_err(|fault| ListError { line, fault })?;
+            reader.take(line, text.trim())?;
         }
-        reader.finish().map_err(|fault| ListError { line: reached, fault })
+        reader.finish(reached)
     }
 }
 
@@ -115,25 +121,47 @@ struct Reader {
     /// The key of the log whose lines are read; none if it is of another type.
     key: Option<LogKey>,
     origin: Option<LogName>,
+    quota: u32,
 }
 
 impl Reader {
     fn new() -> Self {
         let (list, seen) = (LogList::default(), BTreeSet::new());
-        Self { expect: Expect::Header, list, seen, key: None, origin: None }
+        Self { expect: Expect::Header, list, seen, key: None, origin: None, quota: 0 }
     }
 
-    fn take(&mut self, number: usize, line: &str) -> Result<(), ListFault> {
+    fn take(&mut self, number: usize, line: &str) -> Result<(), ListError> {
         if line.is_empty() || line.starts_with('#') {
             return Ok(());
         }
         if let Expect::Header = self.expect {
             self.expect = Expect::Vkey;
-            return if line == "logs/v0" { Ok(()) } else { Err(ListFault::NotAList) };
+            let not_a_list = ListError { line: number, fault: ListFault::NotAList };
+            return if line == "logs/v0" { Ok(()) } else { Err(not_a_list) };
         }
+        let begins = line == "vkey" || line.starts_with("vkey ") || line.starts_with("vkey\t");
+        if begins && !matches!(self.expect, Expect::Vkey) {
+            if !matches!(self.expect, Expect::NextVkey) {
+                self.leave_out(number, ListFault::Order);
+            }
+            self.expect = Expect::Vkey;
+        }
+        if let Err(fault) = self.take_of_log(number, line) {
+            self.leave_out(number, fault);
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, line: usize, fault: ListFault) {
+        self.list.faults.push(ListError { line, fault });
+        self.expect = Expect::NextVkey;
+    }
+
+    fn take_of_log(&mut self, number: usize, line: &str) -> Result<(), ListFault> {
         let (keyword, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let value = value.trim();
         self.expect = match (keyword, &self.expect) {
+            (_, Expect::NextVkey) => return Ok(()),
             ("vkey", Expect::Vkey) => {
                 self.key = self.key(number, value)?;
                 self.origin = None;
@@ -144,8 +172,10 @@ impl Reader {
                 Expect::Qpd
             }
             ("qpd", Expect::OriginOrQpd | Expect::Qpd) => {
-                let number = value.parse::<i32>().ok().filter(|number| *number > 0);
-                number.ok_or(ListFault::Qpd)?;
+                let number = value.parse::<u32>().ok();
+                let number =
+                    number.filter(|number| (1..=i32::MAX.cast_unsigned()).contains(number));
+                self.quota = number.ok_or(ListFault::Qpd)?;
                 Expect::Contact
             }
             ("contact", Expect::Contact) => {
@@ -181,16 +211,20 @@ impl Reader {
         if !self.seen.insert(origin.clone()) {
             return Err(ListFault::Twice);
         }
+        self.list.quotas.insert(origin.clone(), self.quota);
         self.list.logs.push(ListedLog { origin, key });
         Ok(())
     }
 
-    fn finish(self) -> Result<LogList, ListFault> {
+    fn finish(mut self, line: usize) -> Result<LogList, ListError> {
         match self.expect {
-            Expect::Vkey => Ok(self.list),
-            Expect::Header => Err(ListFault::NotAList),
-            Expect::OriginOrQpd | Expect::Qpd | Expect::Contact => Err(ListFault::Order),
+            Expect::Vkey | Expect::NextVkey => {}
+            Expect::Header => return Err(ListError { line, fault: ListFault::NotAList }),
+            Expect::OriginOrQpd | Expect::Qpd | Expect::Contact => {
+                self.leave_out(line, ListFault::Order);
+            }
         }
+        Ok(self.list)
     }
 }
 
@@ -201,7 +235,11 @@ mod tests {
     const ONE: &str = "go.sum.example+daf2c6ec+AXPMwaimVSS5UZIZSYD8kEQU6oUHm0kn3u8bQpjOAVSS";
 
     fn read(text: &str) -> Result<LogList, ListFault> {
-        LogList::parse(text.as_bytes()).map_err(|error| error.fault)
+        let list = LogList::parse(text.as_bytes()).map_err(|error| error.fault)?;
+        match list.faults.first() {
+            Some(error) => Err(error.fault),
+            None => Ok(list),
+        }
     }
 
     fn vkey() -> String {
@@ -288,14 +326,45 @@ mod tests {
         }
         let wrong_id = format!("logs/v0\nvkey {ONE}\n");
         assert!(matches!(read(&wrong_id), Err(ListFault::Key(_))), "{wrong_id}");
-        assert_eq!(
-            LogList::parse(b"logs/v0\n\nqpd\n").map_err(|error| error.line),
-            Err(3),
-            "the line is named"
-        );
+        let named = LogList::parse(b"logs/v0\n\nqpd\n").unwrap().faults;
+        assert_eq!(named[0].line, 3, "the line is named");
         assert_eq!(
             LogList::parse(b"logs/v0\n\xff").map_err(|error| error.fault),
             Err(ListFault::Unreadable)
         );
+    }
+
+    #[test]
+    fn a_log_whose_lines_are_wrong_is_left_out_and_no_other() {
+        let key = vkey();
+        let log = |origin: &str, qpd: &str| {
+            format!("vkey {key}\norigin {origin}\nqpd {qpd}\ncontact a\n")
+        };
+        let list = format!(
+            "logs/v0\n{}{}vkey x\norigin c\nqpd 1\ncontact a\nvkey {key}\n{}{}vkey {key}\n",
+            log("a", "7"),
+            log("b", "many"),
+            log("d", "8"),
+            log("a", "9"),
+        );
+
+        let list = LogList::parse(list.as_bytes()).unwrap();
+
+        let kept: Vec<_> =
+            list.logs.iter().map(|log| (log.origin.as_str(), list.quotas[&log.origin])).collect();
+        assert_eq!(kept, [("a", 7), ("d", 8)]);
+        let lines: Vec<usize> = list.faults.iter().map(|error| error.line).collect();
+        assert_eq!(lines, [8, 10, 15, 22, 23]);
+    }
+
+    #[test]
+    fn a_list_of_forty_thousand_logs_is_read() {
+        let key = vkey();
+        let log =
+            |number| format!("vkey {key}\norigin log {number}\nqpd 216\ncontact a@b.example\n\n");
+        let logs: Vec<String> = (0..40_000).map(log).collect();
+        let list = format!("logs/v0\n{}", logs.concat());
+
+        assert_eq!(read(&list).map(|list| list.logs.len()), Ok(40_000));
     }
 }

@@ -107,6 +107,9 @@ impl Add {
         let places: Vec<String> = self.list.iter().cloned().collect();
         let lists = Lists::new(&places, bench.settings.value(&ALLOW_HTTP))?;
         let read = bench.block_on(async { lists.read_all().await })?;
+        for fault in read.iter().flat_map(|list| &list.faults) {
+            eprintln!("warning: a log is left out: {fault}");
+        }
         Ok(read.into_iter().flat_map(|list| list.logs).collect())
     }
 }
