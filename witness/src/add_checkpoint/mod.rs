@@ -151,6 +151,11 @@ impl Request {
         self.checkpoint.origin()
     }
 
+    /// Says whether the checkpoint is larger than what the log says that the witness knows.
+    pub fn asks_to_grow(&self) -> bool {
+        self.old < self.checkpoint.tree().size
+    }
+
     /// The tree of the checkpoint, if this key cosigned it.
     ///
     /// Anybody may write a line under a note: one that does not verify says nothing.

@@ -57,6 +57,12 @@ pub(super) enum NotCosigned {
     /// Another process's round on this log takes longer than a request waits.
     #[error("another round on this log takes its time; ask again")]
     Busy,
+    /// The log grew as often as it may in a day.
+    #[error("this log was cosigned as often as it may be in a day; ask again later")]
+    TooOften {
+        /// How many seconds later.
+        retry_after: u64,
+    },
     /// The state cannot be used.
     #[error(transparent)]
     State(StateError),
@@ -141,6 +147,7 @@ impl NotCosigned {
             Self::Halted(_) => "halted",
             Self::Unconfirmed => "amnesia_check_incomplete",
             Self::Busy => "busy",
+            Self::TooOften { .. } => "too_often",
             Self::State(_) => "state",
         }
     }
@@ -162,7 +169,8 @@ impl NotCosigned {
             | Self::Equivocated { .. }
             | Self::Halted(_)
             | Self::Unconfirmed
-            | Self::Busy => None,
+            | Self::Busy
+            | Self::TooOften { .. } => None,
         }
     }
 }

@@ -99,8 +99,13 @@ fn refuse(error: &NotCosigned) -> Response {
         NotCosigned::State(_) => text(status(error), "this witness is broken\n".to_owned()),
         error => text(status(error), format!("{error}\n")),
     };
-    if matches!(error, NotCosigned::Busy | NotCosigned::Unconfirmed) {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    let retry_after = match error {
+        NotCosigned::Busy | NotCosigned::Unconfirmed => Some(1),
+        NotCosigned::TooOften { retry_after } => Some(*retry_after),
+        _ => None,
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response.extensions_mut().insert(OwnErrorBody);
     response
@@ -122,6 +127,7 @@ fn status(error: &NotCosigned) -> StatusCode {
         | NotCosigned::Equivocated { .. }
         | NotCosigned::Halted(_)
         | NotCosigned::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        NotCosigned::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
         NotCosigned::Busy | NotCosigned::Unconfirmed => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -13,10 +13,13 @@ use http::header::DATE;
 
 use super::{App, NotCosigned};
 use crate::log_list::{LogList, MAX_LIST_BYTES};
-use crate::state::Asker;
+use crate::state::{Asker, MAX_LOGS, Unlisted};
 
 /// How often lists are read, at least.
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// How many faults of one list are told one by one.
+const MOST_NAMED: usize = 20;
 
 /// Lists that are followed, and who fetches them.
 #[derive(Debug)]
@@ -89,11 +92,20 @@ impl Lists {
         if let Some(theirs) = told {
             app.metrics.clock_skew(app.clock.now().seconds() - theirs.seconds());
         }
-        for line in &list.passed_over {
+        for line in list.passed_over.iter().take(MOST_NAMED) {
             tracing::warn!(list = source.name(), line, "a key of a type that is not used here");
         }
+        for fault in list.faults.iter().take(MOST_NAMED) {
+            tracing::warn!(list = source.name(), "a log is left out: {fault}");
+        }
+        let left_out = list.passed_over.len() + list.faults.len();
+        if left_out > 0 {
+            tracing::warn!(list = source.name(), left_out, "logs of the list are left out");
+        }
+        let LogList { logs, quotas, .. } = list;
+        app.turns.grant(quotas);
         let (home, now) = (app.home.clone(), app.clock.now());
-        let adopted = app.tasks.spawn_blocking(move || home.enlist(&list.logs, Asker::List, now));
+        let adopted = app.tasks.spawn_blocking(move || home.enlist(&logs, Asker::List, now));
         let adoption = match adopted.await {
             Ok(Ok(adoption)) => adoption,
             Ok(Err(error)) => {
@@ -109,8 +121,13 @@ impl Lists {
             app.turns.know(log.as_str(), keys.iter().map(|key| key.vkey().clone()).collect());
             tracing::info!(list = source.name(), log.origin = log.as_str(), "a log was added");
         }
-        for warning in &adoption.passed_over {
+        let is_room = |warning: &&Unlisted| matches!(warning, Unlisted::NoRoom(_));
+        for warning in adoption.passed_over.iter().filter(|warning| !is_room(warning)) {
             tracing::warn!(list = source.name(), "{warning}");
+        }
+        let without_room = adoption.passed_over.iter().filter(is_room).count();
+        if without_room > 0 {
+            tracing::warn!(list = source.name(), without_room, "{MAX_LOGS} logs are kept already");
         }
         Ok(())
     }

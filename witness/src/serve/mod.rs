@@ -6,6 +6,7 @@ mod http;
 pub(crate) mod lists;
 mod memory;
 mod metrics;
+mod pace;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -33,6 +34,7 @@ use self::board::Board;
 use self::lists::Lists;
 use self::memory::Confirmed;
 use self::metrics::Metrics;
+use self::pace::Pace;
 use self::turns::{Turn, Turns};
 use crate::add_checkpoint::{Refusal, Request, recognise};
 use crate::agent::Agent;
@@ -146,11 +148,7 @@ async fn cosign(app: &App, body: &[u8]) -> Result<Cosignature, NotCosigned> {
     };
     let held = app.clone();
     // What was begun is finished and told even if the log has hung up.
-    let answered = app.tasks.spawn_blocking(move || {
-        let answer = held.cosign(request);
-        drop(turn);
-        answer
-    });
+    let answered = app.tasks.spawn_blocking(move || held.cosign(request, turn));
     answered.await.unwrap_or(Err(NotCosigned::Busy))
 }
 
@@ -165,7 +163,7 @@ enum Label {
 impl App {
     /// Waits until no other request of this log is worked on; who is not known, or did not sign,
     /// waits for nobody and keeps nobody waiting.
-    async fn turn(&self, request: &Request) -> Result<OwnedMutexGuard<()>, (Label, NotCosigned)> {
+    async fn turn(&self, request: &Request) -> Result<OwnedMutexGuard<Pace>, (Label, NotCosigned)> {
         let turn = match self.recognised(request) {
             Ok(turn) => turn,
             // Another process may have listed the log, or another key of it, a moment ago.
@@ -205,9 +203,21 @@ impl App {
 }
 
 impl Parts {
-    fn cosign(&self, request: Request) -> Result<Cosignature, NotCosigned> {
+    fn cosign(
+        &self,
+        request: Request,
+        mut turn: OwnedMutexGuard<Pace>,
+    ) -> Result<Cosignature, NotCosigned> {
         let (origin, start) = (request.origin().to_owned(), Instant::now());
-        let answer = answer::cosign(&self.home, request, &self.confirmed, &*self.clock);
+        let (grows, quota) = (request.asks_to_grow(), self.turns.quota(request.origin()));
+        let answer = match turn.wait(quota, start).filter(|_| grows) {
+            Some(wait) => Err(NotCosigned::TooOften { retry_after: wait.as_secs() + 1 }),
+            None => answer::cosign(&self.home, request, &self.confirmed, &*self.clock),
+        };
+        if grows && answer.is_ok() {
+            turn.step(quota, start);
+        }
+        drop(turn);
         match &answer {
             Ok(cosignature) => {
                 let size = cosignature.tree.size;

@@ -29,7 +29,7 @@ struct Site {
     listed: Listed,
     address: SocketAddr,
     tasks: Tasks,
-    _home: Arc<Home>,
+    app: App,
 }
 
 impl Site {
@@ -43,10 +43,10 @@ impl Site {
         let settings = Settings::load(Role::Witness, flags, &environment).unwrap();
         let (home, tasks) = (listed.open(), Tasks::new());
         let clock = listed.clock.clone() as Arc<dyn Clock>;
-        let witness = Witness::start(&settings, home.clone(), clock, tasks.clone()).await?;
-        let address = witness.address();
+        let witness = Witness::start(&settings, home, clock, tasks.clone()).await?;
+        let (address, app) = (witness.address(), witness.app.clone());
         tasks.spawn(witness.run());
-        Ok(Self { listed, address, tasks, _home: home })
+        Ok(Self { listed, address, tasks, app })
     }
 
     async fn ask(&self, method: &str, path: &str, body: &[u8]) -> Reply {
@@ -288,4 +288,25 @@ async fn a_log_that_another_process_listed_may_ask_at_once() {
     site.listed.list(&site.listed.open(), origin.parse().unwrap(), key);
 
     assert_eq!(site.add(&body(0, &[], &note)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_log_that_grew_as_often_as_it_may_in_a_day_is_only_refreshed() {
+    let site = Site::start().await;
+    let history = &site.listed.history;
+    site.verify(&site.add(&history.body(0, 5)).await, 5);
+    let (_, turn) = site.app.turns.of(history.origin().as_str()).unwrap();
+    let mut pace = turn.lock_owned().await;
+    let start = Instant::now();
+    while pace.wait(None, start).is_none() {
+        pace.step(None, start);
+    }
+    drop(pace);
+
+    let refused = site.add(&history.body(5, 9)).await;
+
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert!(refused.head.to_lowercase().contains("\r\nretry-after: "), "{}", refused.head);
+    site.verify(&site.add(&history.body(5, 5)).await, 5);
+    assert_eq!(site.listed.state().tree(), history.tree(5));
 }

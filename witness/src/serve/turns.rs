@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::pace::Pace;
 use diogenes_common::note::Vkey;
 use tokio::sync::Mutex;
 
@@ -17,13 +18,15 @@ use crate::state::LogState;
 /// How often strangers cause a look at the state, at most.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
-/// What the requests of one log wait for.
-pub(super) type Turn = Arc<Mutex<()>>;
+/// What the requests of one log wait for: who holds it may see and change how often it grew.
+pub(super) type Turn = Arc<Mutex<Pace>>;
 
 /// The logs that may ask.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     logs: RwLock<HashMap<String, Asking>>,
+    /// The most requests a day that a list named for each log since the start.
+    quotas: RwLock<HashMap<LogName, u32>>,
     looked: std::sync::Mutex<Option<Instant>>,
 }
 
@@ -58,6 +61,20 @@ impl Turns {
             |log: &String| known.get(log.as_str()).is_some_and(|state| state.trusted().is_some());
         let mut logs = self.logs.write().unwrap_or_else(PoisonError::into_inner);
         logs.retain(|log, _| is_served(log));
+    }
+
+    /// Takes up how many requests a day a list grants its logs.
+    pub(super) fn grant(&self, quotas: BTreeMap<LogName, u32>) {
+        let mut known = self.quotas.write().unwrap_or_else(PoisonError::into_inner);
+        for (log, quota) in quotas {
+            let most = known.entry(log).or_insert(quota);
+            *most = quota.max(*most);
+        }
+    }
+
+    /// How many requests a day a list granted a log.
+    pub(super) fn quota(&self, origin: &str) -> Option<u32> {
+        self.quotas.read().unwrap_or_else(PoisonError::into_inner).get(origin).copied()
     }
 
     /// Says whether somebody who is not known may cause a look at the state now.
@@ -107,6 +124,17 @@ mod tests {
         home.delist(&origin, crate::testing::at(300)).unwrap();
         turns.show(&home.logs().unwrap());
         assert!(turns.of(origin.as_str()).is_none());
+    }
+
+    #[test]
+    fn of_two_lists_the_one_that_grants_more_counts() {
+        let turns = Turns::default();
+        let log: LogName = "a log".parse().unwrap();
+        for quota in [5, 9, 7] {
+            turns.grant(BTreeMap::from([(log.clone(), quota)]));
+        }
+
+        assert_eq!((turns.quota("a log"), turns.quota("another")), (Some(9), None));
     }
 
     #[test]
