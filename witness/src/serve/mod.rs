@@ -208,6 +208,10 @@ impl Parts {
         request: Request,
         mut turn: OwnedMutexGuard<Pace>,
     ) -> Result<Cosignature, NotCosigned> {
+        if self.tasks.is_stopping() {
+            // Perhaps because the state of all logs was put back.
+            return Err(NotCosigned::Busy);
+        }
         let (origin, start) = (request.origin().to_owned(), Instant::now());
         let (grows, quota) = (request.asks_to_grow(), self.turns.quota(request.origin()));
         let answer = match turn.wait(quota, start).filter(|_| grows) {
