@@ -45,6 +45,9 @@ impl Shown {
 /// How often the status is computed at most.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a request waits for the first status after a start.
+const FIRST_WITHIN: Duration = Duration::from_secs(2);
+
 impl Default for StatusBoard {
     fn default() -> Self {
         Self { newest: Arc::new(watch::Sender::new(None)) }
@@ -118,7 +121,14 @@ pub(super) async fn replication_status(
     State(reads): State<Reads>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let shown = reads.board().shown().ok_or_else(|| reads.nothing_yet())?;
+    let mut news = reads.board().subscribe();
+    // The first one is on its way as soon as there is a head.
+    let patience = if reads.has_snapshot() { FIRST_WITHIN } else { Duration::ZERO };
+    let shown = match tokio::time::timeout(patience, news.wait_for(Option::is_some)).await {
+        Ok(Ok(shown)) => shown.clone(),
+        _ => None,
+    };
+    let shown = shown.ok_or_else(|| reads.nothing_yet())?;
     Ok(text_json(shown.json.clone(), Freshness::Brief, &headers))
 }
 
@@ -191,6 +201,11 @@ mod tests {
         let node = TestNode::with_entries(1).await;
         let url = "/api/v1/log/replication-status";
         assert_eq!(node.refusal(url).await, Code::SigningPaused);
+
+        let early = node.request(url, &[]);
+        let first = async { node.board().set(some_status(4)) };
+        let (answer, ()) = tokio::join!(early, first);
+        assert_eq!(answer.status(), http::StatusCode::OK, "the first status is waited for");
         node.board().set(some_status(5));
         let answer = node.request(url, &[]).await;
         let shown = node.board().shown().unwrap();
