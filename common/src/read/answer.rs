@@ -4,7 +4,8 @@ use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LINK,
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
+    LINK,
 };
 use serde::Serialize;
 
@@ -88,13 +89,20 @@ fn names(request: &HeaderMap, header: &HeaderName, tag: &str) -> bool {
 
 /// Whether the client accepts this media type by name.
 pub(super) fn accepts(request: &HeaderMap, media_type: &str) -> bool {
-    let lists = request.get_all(http::header::ACCEPT).into_iter();
-    let mut types = lists.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
-    types.any(|entry| {
+    weighed(request, &ACCEPT).any(|(name, taken)| taken && name.eq_ignore_ascii_case(media_type))
+}
+
+/// The names in a list that the client weighs, each with whether its weight is above zero.
+pub(super) fn weighed<'a>(
+    request: &'a HeaderMap,
+    header: &HeaderName,
+) -> impl Iterator<Item = (&'a str, bool)> + use<'a> {
+    let lists = request.get_all(header).into_iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(|entry| {
         let mut parts = entry.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-        name.eq_ignore_ascii_case(media_type) && !refused
+        (name, !refused)
     })
 }
 
@@ -122,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_media_type_is_accepted_by_name_alone() {
-        let accept = |value| accepts(&with(http::header::ACCEPT, value), "application/x-ndjson");
+        let accept = |value| accepts(&with(ACCEPT, value), "application/x-ndjson");
         assert!(accept("application/json, Application/X-NDJSON;q=0.5"));
         for not in ["*/*", "application/json", "application/x-ndjson;q=0", ""] {
             assert!(!accept(not), "{not}");

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
+use super::answer::weighed;
 use crate::server::problem::Problem;
 
 /// So many bytes take long enough to be coded elsewhere.
@@ -30,10 +31,7 @@ impl Coding {
     /// The first of the offered codings that the client takes by name or `*`; without such a
     /// header it gets the bytes as they are.
     pub(super) fn wanted(request: &HeaderMap, offered: &[Self]) -> Self {
-        let lists = request.get_all(ACCEPT_ENCODING).into_iter();
-        let lists = lists.filter_map(|value| value.to_str().ok());
-        let entries: Vec<(&str, bool)> =
-            lists.flat_map(|list| list.split(',')).map(entry).collect();
+        let entries: Vec<(&str, bool)> = weighed(request, &ACCEPT_ENCODING).collect();
         let takes = |coding: &&Self| {
             let named = |wanted: &str| {
                 entries.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|e| e.1)
@@ -84,14 +82,6 @@ impl Coding {
             Self::Zstd => zstd::bulk::compress(&bytes, 1),
         }
     }
-}
-
-/// One member of the list: a name, and whether its weight is above zero.
-fn entry(text: &str) -> (&str, bool) {
-    let mut parts = text.split(';').map(str::trim);
-    let name = parts.next().unwrap_or_default();
-    let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-    (name, !refused)
 }
 
 #[cfg(test)]

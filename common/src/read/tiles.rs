@@ -12,11 +12,11 @@ use axum::extract::State;
 use axum::middleware::map_response;
 use axum::response::Response;
 use bytes::Bytes;
+use http::Uri;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap,
     HeaderValue, VARY,
 };
-use http::{StatusCode, Uri};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -193,7 +193,6 @@ async fn bundle_bytes(reads: &Reads, path: BundlePath) -> Result<Vec<u8>, Proble
 
 fn immutable(bytes: Bytes) -> Response {
     let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, OCTETS);
     response.headers_mut().insert(CACHE_CONTROL, IMMUTABLE);
     response
@@ -228,6 +227,7 @@ impl AsRef<[u8]> for Held {
 mod tests {
     use std::io::Read as _;
 
+    use http::StatusCode;
     use http::header::{ACCEPT_ENCODING, ETAG, IF_NONE_MATCH};
 
     use super::*;
