@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod head;
 pub mod keys;
 pub mod leaf;
+pub mod manifest;
 pub mod merkle;
 pub mod note;
 pub mod policy;

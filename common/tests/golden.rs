@@ -13,12 +13,11 @@ use diogenes_common::checkpoint::{self, Checkpoint};
 use diogenes_common::clock::Timestamp;
 use diogenes_common::cosignature::cosign;
 use diogenes_common::event::{
-    Genesis, KeyAlgorithm, KeyRegistration, OperatorEndorsement, OperatorEndorsementRevocation,
-    Payload,
+    Genesis, KeyRegistration, OperatorEndorsement, OperatorEndorsementRevocation, Payload,
 };
 use diogenes_common::evidence::{self, Accused, Evidence, Observed, Proof, Statement};
 use diogenes_common::head::{Contradiction, EPOCH, HeadJson, Origin, SignedHead, TreeHead};
-use diogenes_common::keys::SigningKey;
+use diogenes_common::keys::{KeyAlgorithm, SigningKey};
 use diogenes_common::leaf::{EventType, Leaf, MAX_PAYLOAD_DEPTH};
 use diogenes_common::merkle::{Edge, Hash, ProofPlan, TreeRoot, TreeSize};
 use diogenes_common::note::{KeyKind, KeyName, Note, Vkey};

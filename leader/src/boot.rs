@@ -19,7 +19,7 @@ use diogenes_common::store::{
     ChainError, Commit, DatabaseUrl, ExclusiveLock, Guard, HeadRow, NewState, OpenOptions, Schema,
     Store, StoreError,
 };
-use diogenes_common::view::{self, Needs, Overlay};
+use diogenes_common::view::{self, LoadedRows, Needs, Overlay};
 
 use crate::sequencer::{NotSigning, SignedGuard};
 use crate::start::{self, Found, FoundLog, OpenError, Opened, Plan};
@@ -307,7 +307,7 @@ async fn write_genesis(
     let mut overlay = Overlay::new(0);
     let mut needs = Needs::default();
     view::needs(&entry.event, &mut needs);
-    overlay.load(&needs, Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    overlay.load(&needs, LoadedRows::default());
     view::apply(&mut overlay, &entry);
     let writer = store.raise_writer().await.map_err(store_failure)?;
     let tree = chain.tree();

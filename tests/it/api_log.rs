@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use diogenes_common::config::Secret;
-use diogenes_common::event::subject_key::SubjectKey;
-use diogenes_common::event::{KeyAlgorithm, KeyRegistration};
+use diogenes_common::event::KeyRegistration;
 use diogenes_common::head::HeadJson;
-use diogenes_common::keys::SigningKey;
+use diogenes_common::keys::{HolderKey, KeyAlgorithm, SigningKey};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::{Hash, verify_inclusion};
 use diogenes_common::wire::log::{EntryView, InclusionProof, LogPage, VerifyReport};
@@ -575,7 +574,7 @@ async fn a_proof_of_possession_is_better_than_none(place: Place) {
         key_algorithm: KeyAlgorithm::Ed25519,
         proof: None,
         pseudonym: "Alice".to_owned().try_into().unwrap(),
-        public_key: SubjectKey::from(key.public()),
+        public_key: HolderKey::from(key.public()),
     };
     let proven = unproven.clone().proven(site.origin(), &key);
     let elsewhere = unproven.proven(&"log.example/other".parse().unwrap(), &key);

@@ -173,6 +173,7 @@ impl BrokenRule {
             | Self::Carried(
                 CarriedFault::OtherOrigin
                 | CarriedFault::OtherKey
+                | CarriedFault::OtherRequest
                 | CarriedFault::Statement(_)
                 | CarriedFault::Head(_),
             ) => false,
@@ -318,8 +319,8 @@ impl Chain {
             Event::Genesis(genesis) => self.log = Some(Arc::new(Log::new(leaf, genesis))),
             Event::OperatorEndorsement(event) if event.category.gives_role() => {
                 // Parsing made sure that keys with a role are Ed25519 keys.
-                if let Ok(key) = event.public_key.ed25519() {
-                    let role = RoleKey { key, entry_id: leaf.id() };
+                if let Some(key) = event.public_key.ed25519() {
+                    let role = RoleKey { key: key.clone(), entry_id: leaf.id() };
                     Arc::make_mut(&mut self.roles).insert(event.fingerprint, role);
                 }
             }

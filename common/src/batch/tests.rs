@@ -3,9 +3,10 @@
 use super::testlog::{TestLog, time};
 use super::*;
 use crate::clock::Timestamp;
-use crate::event::{CarriedFault, KeyAlgorithm, KeyRegistration, SignerKnown};
+use crate::event::{CarriedFault, KeyRegistration, SignerKnown};
 use crate::evidence::{Kind, Observed, verify};
 use crate::head::{HeadError, SignedHead};
+use crate::keys::KeyAlgorithm;
 use crate::keys::{Signature, SigningKey};
 use crate::merkle::{Hash, TreeRoot, TreeSize};
 use crate::statement::{

@@ -3,11 +3,14 @@
 //! Parsing looks at a payload alone. [`Event::check_signatures`] needs the keys that the log knows
 //! at that point. What an event *does* is not decided here but in the views.
 
+mod attestation;
+pub mod authorization;
 mod genesis;
 mod key_registration;
+mod key_revocation;
+mod key_succession;
 mod operator_endorsement;
 mod operator_profile;
-pub mod subject_key;
 pub mod text;
 mod witness_proof;
 
@@ -16,8 +19,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use attestation::{Attestation, AttestationClaim, MAX_TEXT, SubmitterClaims, is_short};
+pub use authorization::Authorization;
 pub use genesis::Genesis;
-pub use key_registration::{KeyAlgorithm, KeyRegistration, NotAProof, PossessionProof};
+pub use key_registration::KeyRegistration;
+pub use key_revocation::{KeyRevocation, RevocationRequest};
+pub use key_succession::{BadRequest, KeySuccession, SuccessionRequest, SuccessorKey};
 pub use operator_endorsement::{OperatorEndorsement, OperatorEndorsementRevocation};
 
 use crate::canonical;
@@ -60,6 +67,12 @@ pub enum Event {
     Genesis(Box<Genesis>),
     /// `key_registration`.
     KeyRegistration(Box<KeyRegistration>),
+    /// `key_succession`.
+    KeySuccession(Box<KeySuccession>),
+    /// `key_revocation`.
+    KeyRevocation(Box<KeyRevocation>),
+    /// `attestation`.
+    Attestation(Box<Attestation>),
     /// `operator_endorsement`.
     OperatorEndorsement(Box<OperatorEndorsement>),
     /// `operator_endorsement_revocation`.
@@ -89,6 +102,18 @@ pub enum EventError {
     /// The key is not one of the algorithm that is asked for.
     #[error("the key cannot be used: {0}")]
     Key(#[source] KeyError),
+    /// An algorithm and the key beside it do not belong together.
+    #[error("the algorithm is not that of the key")]
+    OtherAlgorithm,
+    /// An attestation under the id of another one.
+    #[error("the attestation's id is not that of its members")]
+    OtherId,
+    /// Members that cannot stand beside each other.
+    #[error("the payload's members contradict each other")]
+    Contradiction,
+    /// A text that is empty or too long.
+    #[error("a text of the payload is empty or too long")]
+    TextLength,
     /// The genesis begins another epoch than the first.
     #[error("a log begins with epoch 1")]
     Epoch,
@@ -104,6 +129,9 @@ impl Event {
         Ok(match event_type {
             Genesis::EVENT_TYPE => Genesis::from_payload(payload)?.into(),
             KeyRegistration::EVENT_TYPE => KeyRegistration::from_payload(payload)?.into(),
+            KeySuccession::EVENT_TYPE => KeySuccession::from_payload(payload)?.into(),
+            KeyRevocation::EVENT_TYPE => KeyRevocation::from_payload(payload)?.into(),
+            Attestation::EVENT_TYPE => Attestation::from_payload(payload)?.into(),
             OperatorEndorsement::EVENT_TYPE => OperatorEndorsement::from_payload(payload)?.into(),
             OperatorEndorsementRevocation::EVENT_TYPE => {
                 OperatorEndorsementRevocation::from_payload(payload)?.into()
@@ -119,6 +147,9 @@ impl Event {
         match self {
             Self::Genesis(_) | Self::Namespaced | Self::Unknown => {}
             Self::KeyRegistration(event) => event.check_proof(signers.origin)?,
+            Self::KeySuccession(event) => event.check_signatures(signers.origin)?,
+            Self::KeyRevocation(event) => event.check_signatures(signers.origin)?,
+            Self::Attestation(event) => event.check_signature()?,
             Self::OperatorEndorsement(event) => event.check_signature(Verb::Endorse, signers)?,
             Self::OperatorEndorsementRevocation(event) => {
                 event.members().check_signature(Verb::Revoke, signers)?;
@@ -189,6 +220,9 @@ pub enum CarriedFault {
     /// A statement names another key than the one that must sign it.
     #[error("the entry carries a statement of another key")]
     OtherKey,
+    /// An authorization is about another action or request than the entry.
+    #[error("the entry carries an authorization of something else")]
+    OtherRequest,
     /// A statement contradicts itself.
     #[error("the entry carries a statement that cannot hold: {0}")]
     Statement(#[source] StatementError),

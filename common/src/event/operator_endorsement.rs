@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::subject_key::SubjectKey;
 use super::text::Name;
 use super::{CarriedFault, Event, EventError, Payload, Signers};
 use crate::clock::Timestamp;
 use crate::head::Origin;
-use crate::keys::{Fingerprint, Signature, SigningKey};
+use crate::keys::{Fingerprint, HolderKey, KeyError, Signature, SigningKey};
 use crate::merkle::TreeSize;
 use crate::statement::{Category, Claim as _, OperatorStatement, Verb};
 
@@ -28,7 +27,7 @@ pub struct OperatorEndorsement {
     /// The log.
     pub origin: Origin,
     /// The endorsed key in PEM.
-    pub public_key: SubjectKey,
+    pub public_key: HolderKey,
     /// The operator's signature over [`OperatorEndorsement::statement`].
     pub signature: Signature,
     /// When it was signed.
@@ -37,7 +36,7 @@ pub struct OperatorEndorsement {
 
 impl OperatorEndorsement {
     /// Signs a statement about a key; the statement's fingerprint is that of the key.
-    pub fn sign(statement: OperatorStatement, subject: SubjectKey, operator: &SigningKey) -> Self {
+    pub fn sign(statement: OperatorStatement, subject: HolderKey, operator: &SigningKey) -> Self {
         Self {
             signature: statement.sign(operator),
             after: statement.after,
@@ -94,7 +93,7 @@ impl Payload for OperatorEndorsement {
         }
         // A key with a role signs statements that every node must be able to check.
         if self.category.gives_role() {
-            self.public_key.ed25519().map_err(EventError::Key)?;
+            self.public_key.ed25519().ok_or(EventError::Key(KeyError::WrongAlgorithm))?;
         }
         Ok(())
     }
@@ -126,7 +125,7 @@ pub struct OperatorEndorsementRevocation {
     /// The log.
     pub origin: Origin,
     /// The endorsed key in PEM.
-    pub public_key: SubjectKey,
+    pub public_key: HolderKey,
     /// The operator's signature over [`OperatorEndorsementRevocation::statement`].
     pub signature: Signature,
     /// When it was signed.
@@ -137,7 +136,7 @@ impl OperatorEndorsementRevocation {
     /// Signs a statement that ends an endorsement.
     pub fn sign(
         statement: OperatorStatement,
-        subject: SubjectKey,
+        subject: HolderKey,
         endorsement_id: u64,
         operator: &SigningKey,
     ) -> Self {

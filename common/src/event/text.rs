@@ -73,6 +73,14 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+/// A name as it is searched for: without regard to case, in any script.
+///
+/// Each character is brought to upper and then to lower case by itself, so that `ß` is found as
+/// `SS` and a final sigma like any other, whatever stands around them.
+pub fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
 /// The URL of a node, to be shown and never dialled: http or https, at most 255 plain characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]

@@ -323,7 +323,7 @@ fn endorsed(entry: &Included<'_>, signers: &Signers<'_>) -> Option<(Fingerprint,
     event.check_signatures(signers).ok()?;
     match event {
         Event::OperatorEndorsement(event) if event.category.gives_role() => {
-            let key = event.public_key.ed25519().ok()?;
+            let key = event.public_key.ed25519()?.clone();
             Some((event.fingerprint, RoleKey { key, entry_id: leaf.id() }))
         }
         _ => None,

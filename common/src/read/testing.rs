@@ -290,7 +290,7 @@ async fn fill(
         let entry = chain.extend(leaf.bytes().to_vec(), &mut tiles).unwrap();
         let mut wanted = Needs::default();
         needs(&entry.event, &mut wanted);
-        overlay.load(&wanted, Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        overlay.load(&wanted, crate::view::LoadedRows::default());
         let _ = apply(&mut overlay, &entry);
         leaves.push(leaf);
     }

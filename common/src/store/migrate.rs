@@ -60,8 +60,14 @@ macro_rules! migrations {
     };
 }
 
-static SQLITE: LazyLock<Migrator> = migrations!("sqlite": 1 "0001_initial.sql" "initial");
-static POSTGRES: LazyLock<Migrator> = migrations!("postgres": 1 "0001_initial.sql" "initial");
+static SQLITE: LazyLock<Migrator> = migrations!("sqlite":
+    1 "0001_initial.sql" "initial",
+    2 "0002_identity.sql" "identity",
+);
+static POSTGRES: LazyLock<Migrator> = migrations!("postgres":
+    1 "0001_initial.sql" "initial",
+    2 "0002_identity.sql" "identity",
+);
 
 fn migrator(pool: &Pool) -> &'static Migrator {
     match pool {

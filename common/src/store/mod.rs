@@ -9,6 +9,7 @@
 mod bulk;
 mod commit;
 mod error;
+mod identity;
 mod local;
 mod migrate;
 mod pool;

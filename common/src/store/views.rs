@@ -4,14 +4,14 @@ use super::Store;
 use super::bulk::{self, Session, Sql, Value, json, rows, values};
 use super::commit::{self, number};
 use super::error::{CommitError, StoreError};
+use super::identity;
 use super::pool::{in_transaction, on_pool};
 use super::read::text;
 use crate::clock::Timestamp;
 use crate::keys::{Fingerprint, ShortFingerprint};
 use crate::merkle::{Hash, TreeSize};
-use crate::view::{Changes, EndorsedRow, KeyRow, Needs, Overlay, ProfileRow, WitnessRow};
+use crate::view::{Changes, EndorsedRow, LoadedRows, Needs, Overlay, ProfileRow, WitnessRow};
 
-const KEYS: &str = "view_keys";
 const ENDORSED: &str = "view_endorsed";
 const PROFILES: &str = "view_profiles";
 const WITNESSES: &str = "view_witnesses";
@@ -23,48 +23,16 @@ impl Store {
         needs: &Needs,
         overlay: &mut Overlay,
     ) -> Result<(), StoreError> {
-        let keys = self.keys(&needs.keys).await?;
-        let endorsed = self.endorsements(&needs.endorsed).await?;
-        let profiles = self.profiles(&needs.profiles).await?;
-        let witnesses = self.witnesses(&needs.witnesses).await?;
-        overlay.load(needs, keys, endorsed, profiles, witnesses);
+        let rows = LoadedRows {
+            keys: self.keys(&needs.keys).await?,
+            endorsed: self.endorsements(&needs.endorsed).await?,
+            profiles: self.profiles(&needs.profiles).await?,
+            witnesses: self.witnesses(&needs.witnesses).await?,
+            attestations: self.attestations(&needs.attestations).await?,
+            attested_types: self.attested_types(&needs.attested_types).await?,
+        };
+        overlay.load(needs, rows);
         Ok(())
-    }
-
-    /// A registered key.
-    pub async fn key(&self, fingerprint: &Fingerprint) -> Result<Option<KeyRow>, StoreError> {
-        Ok(self.keys([fingerprint]).await?.pop())
-    }
-
-    /// The registered keys of these fingerprints.
-    pub async fn keys<'a>(
-        &self,
-        fingerprints: impl IntoIterator<Item = &'a Fingerprint>,
-    ) -> Result<Vec<KeyRow>, StoreError> {
-        const SQL: Sql = rows!(
-            "SELECT fingerprint, public_key, algorithm, pseudonym, pseudonym_folded, registered_at,
-                    expires_at, entry_id, proven
-             FROM view_keys WHERE fingerprint IN (SELECT value->>0 FROM",
-            ")"
-        );
-        let Some(asked) = asked(fingerprints) else { return Ok(Vec::new()) };
-        let rows: Vec<StoredKey> = on_pool!(&self.0.readers, db => {
-            sqlx::query_as(db.text(SQL)).bind(&asked).fetch_all(db)
-        })?;
-        read_rows(rows, key_row, KEYS)
-    }
-
-    /// The registered keys that begin with these digits: more than one is possible.
-    pub async fn keys_of_short(&self, short: ShortFingerprint) -> Result<Vec<KeyRow>, StoreError> {
-        const SQL: &str = "SELECT fingerprint, public_key, algorithm, pseudonym, pseudonym_folded,
-                registered_at, expires_at, entry_id, proven
-            FROM view_keys WHERE fingerprint >= $1 AND fingerprint < $2
-            ORDER BY fingerprint LIMIT 100";
-        let (low, high) = beginning_with(short);
-        let rows: Vec<StoredKey> = on_pool!(&self.0.readers, db => {
-            sqlx::query_as(SQL).bind(&low).bind(&high).fetch_all(db)
-        })?;
-        read_rows(rows, key_row, KEYS)
     }
 
     /// Everything that the operator ever said about these keys, whatever the category.
@@ -219,7 +187,7 @@ impl Store {
     /// Drops every view. Until [`Store::views_rebuilt`] they have no version, so that a rebuild
     /// that was cut short begins again.
     pub async fn wipe_views(&self) -> Result<(), StoreError> {
-        const TABLES: [&str; 9] = [
+        const TABLES: [&str; 12] = [
             "DELETE FROM view_meta",
             "DELETE FROM view_event_counts",
             "DELETE FROM view_entry_hashes",
@@ -229,6 +197,9 @@ impl Store {
             "DELETE FROM view_endorsed",
             "DELETE FROM view_profiles",
             "DELETE FROM view_witnesses",
+            "DELETE FROM view_attestations",
+            "DELETE FROM view_attested_types",
+            "DELETE FROM view_totals",
         ];
         let done = in_transaction!(&self.0.writers, REBUILD_PATIENCE, db => async {
             for table in TABLES {
@@ -279,10 +250,16 @@ pub(super) struct ViewWrites(Vec<(Sql, Value)>);
 impl ViewWrites {
     pub(super) fn of(changes: &Changes) -> Self {
         let mut writes = Self(Vec::new());
-        writes.add(PUT_KEYS, changes.keys.iter().map(key_columns));
+        writes.add(identity::PUT_KEYS, changes.keys.iter().map(identity::key_columns));
         writes.add(PUT_ENDORSED, changes.endorsed.iter().map(endorsed_columns));
         writes.add(PUT_PROFILES, changes.profiles.iter().map(profile_columns));
         writes.add(PUT_WITNESSES, changes.witnesses.iter().map(witness_columns));
+        let attestations = changes.attestations.iter().map(identity::attestation_columns);
+        writes.add(identity::PUT_ATTESTATIONS, attestations);
+        let types = changes.attested_types.iter().map(identity::attested_type_columns);
+        writes.add(identity::PUT_ATTESTED_TYPES, types);
+        let keys = (changes.new_keys > 0).then_some(("keys", number(changes.new_keys)));
+        writes.add(ADD_TOTALS, keys.into_iter());
         writes.add(ADD_COUNTS, changes.counts.iter());
         let references = changes.references.iter();
         writes.add(ADD_REFS, references.map(|row| (row.kind, &row.value, number(row.id))));
@@ -305,18 +282,6 @@ impl ViewWrites {
         Ok(self.0.len() as u64)
     }
 }
-
-const PUT_KEYS: Sql = bulk::rows!(
-    "INSERT INTO view_keys (fingerprint, public_key, algorithm, pseudonym, pseudonym_folded,
-                            registered_at, expires_at, entry_id, proven)
-     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, CAST(value->>5 AS BIGINT),
-            CAST(value->>6 AS BIGINT), CAST(value->>7 AS BIGINT), CAST(value->>8 AS BIGINT) FROM",
-    "WHERE true ON CONFLICT (fingerprint) DO UPDATE SET
-        public_key = excluded.public_key, algorithm = excluded.algorithm,
-        pseudonym = excluded.pseudonym, pseudonym_folded = excluded.pseudonym_folded,
-        registered_at = excluded.registered_at, expires_at = excluded.expires_at,
-        entry_id = excluded.entry_id, proven = excluded.proven"
-);
 
 const PUT_ENDORSED: Sql = bulk::rows!(
     "INSERT INTO view_endorsed (fingerprint, category, public_key, name, entry_id, since,
@@ -356,6 +321,12 @@ const ADD_COUNTS: Sql = bulk::rows!(
         count = view_event_counts.count + excluded.count"
 );
 
+const ADD_TOTALS: Sql = bulk::rows!(
+    "INSERT INTO view_totals (name, count)
+     SELECT value->>0, CAST(value->>1 AS BIGINT) FROM",
+    "WHERE true ON CONFLICT (name) DO UPDATE SET count = view_totals.count + excluded.count"
+);
+
 const ADD_REFS: Sql = bulk::rows!(
     "INSERT INTO view_refs (kind, value, id)
      SELECT value->>0, value->>1, CAST(value->>2 AS BIGINT) FROM",
@@ -367,43 +338,9 @@ const ADD_NO_EFFECT: Sql = bulk::rows!(
     "WHERE true ON CONFLICT DO NOTHING"
 );
 
-type StoredKey = (String, String, String, String, String, i64, Option<i64>, i64, i64);
 type StoredEndorsed = (String, String, String, Option<String>, i64, i64, Option<i64>, i64);
 type StoredProfile = (String, String, String, Option<String>, i64, i64);
 type StoredWitness = (String, i64, i64, String, i64, i64, Option<String>);
-
-fn key_columns(row: &KeyRow) -> impl serde::Serialize {
-    (
-        row.fingerprint.to_string(),
-        &row.public_key,
-        &row.algorithm,
-        &row.pseudonym,
-        &row.pseudonym_folded,
-        row.registered_at.millis(),
-        row.expires_at.map(Timestamp::millis),
-        number(row.entry_id),
-        i64::from(row.proven),
-    )
-}
-
-fn key_row(row: StoredKey) -> Option<KeyRow> {
-    let (fingerprint, public_key, algorithm, pseudonym, folded, registered, expires, id, proven) =
-        row;
-    Some(KeyRow {
-        fingerprint: fingerprint.parse().ok()?,
-        public_key,
-        algorithm,
-        pseudonym,
-        pseudonym_folded: folded,
-        registered_at: Timestamp::from_millis(registered)?,
-        expires_at: match expires {
-            None => None,
-            Some(millis) => Some(Timestamp::from_millis(millis)?),
-        },
-        entry_id: id.cast_unsigned(),
-        proven: proven != 0,
-    })
-}
 
 fn endorsed_columns(row: &EndorsedRow) -> impl serde::Serialize {
     (
@@ -490,13 +427,13 @@ pub(super) fn read_rows<S, R>(
 }
 
 /// The fingerprints as a JSON parameter; `None` if there are none.
-fn asked<'a>(fingerprints: impl IntoIterator<Item = &'a Fingerprint>) -> Option<String> {
+pub(super) fn asked<'a>(fingerprints: impl IntoIterator<Item = &'a Fingerprint>) -> Option<String> {
     let rows: Vec<_> = fingerprints.into_iter().map(|of| [of.to_string()]).collect();
     if rows.is_empty() { None } else { Some(text(json(&rows))) }
 }
 
 /// The bounds of the hash texts that begin with the short fingerprint; `g` follows the last hex
 /// digit.
-fn beginning_with(short: ShortFingerprint) -> (String, String) {
+pub(super) fn beginning_with(short: ShortFingerprint) -> (String, String) {
     (format!("sha256:{short}"), format!("sha256:{short}g"))
 }

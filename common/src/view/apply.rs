@@ -2,17 +2,15 @@
 
 use std::fmt;
 
+use super::identity;
 use super::overlay::{Needs, Overlay};
 use super::rows::{EndorsedRow, KeyRow, ProfileRow, Reference, Row as _, WitnessRow};
 use crate::batch::Entry;
 use crate::checkpoint::Checkpoint;
 use crate::cosignature::verify_cosignature;
-use crate::event::{
-    Event, Genesis, KeyRegistration, OperatorEndorsement, OperatorEndorsementRevocation,
-    SignerKnown,
-};
+use crate::event::{Event, OperatorEndorsement, OperatorEndorsementRevocation, SignerKnown};
 use crate::keys::Fingerprint;
-use crate::merkle::TreeSize;
+use crate::merkle::{Hash, TreeSize};
 use crate::note::SignatureLine;
 use crate::statement::{Category, Profile, ProfileType, WitnessProof};
 
@@ -33,6 +31,22 @@ pub enum NoEffect {
     UnknownType,
     /// The key is registered already, and not for want of proof.
     KeyAlreadyRegistered,
+    /// No such key is registered.
+    UnknownKey,
+    /// The key is expired, succeeded or revoked.
+    KeyNotActive,
+    /// The key is not expired, so there is nothing to recover.
+    KeyNotExpired,
+    /// The challenge had expired when the entry was logged.
+    ChallengeExpired,
+    /// An answer to a bare nonce, of a key that is held to better ones.
+    LegacyRefused,
+    /// The attestation is in the log already.
+    AlreadyAttested,
+    /// An attestation that this one stands on is not in the log, or is about another manifest.
+    UnknownParent,
+    /// The signer attested this manifest with another type, and the signature covers neither.
+    TypeNotSigned,
     /// The key has another role in this log.
     KeyHasOtherRole,
     /// The key is endorsed in this category already.
@@ -59,6 +73,14 @@ impl NoEffect {
         match self {
             Self::UnknownType => "unknown_type",
             Self::KeyAlreadyRegistered => "key_already_registered",
+            Self::UnknownKey => "unknown_key",
+            Self::KeyNotActive => "key_not_active",
+            Self::KeyNotExpired => "key_not_expired",
+            Self::ChallengeExpired => "challenge_expired",
+            Self::LegacyRefused => "legacy_refused",
+            Self::AlreadyAttested => "already_attested",
+            Self::UnknownParent => "unknown_parent",
+            Self::TypeNotSigned => "type_not_signed",
             Self::KeyHasOtherRole => "key_has_other_role",
             Self::AlreadyEndorsed => "already_endorsed",
             Self::NotEndorsed => "not_endorsed",
@@ -84,6 +106,12 @@ pub fn needs(event: &Event, needs: &mut Needs) {
         Event::Namespaced | Event::Unknown => {}
         Event::Genesis(genesis) => needs.key(genesis.operator_fingerprint),
         Event::KeyRegistration(registration) => needs.key(registration.fingerprint),
+        Event::KeySuccession(succession) => {
+            needs.key(succession.old_fingerprint);
+            needs.key(succession.new_fingerprint);
+        }
+        Event::KeyRevocation(revocation) => needs.key(revocation.fingerprint),
+        Event::Attestation(attestation) => identity::needs_of_attestation(attestation, needs),
         Event::OperatorEndorsement(endorsement) => needs.key(endorsement.fingerprint),
         Event::OperatorEndorsementRevocation(revocation) => needs.key(revocation.fingerprint),
         Event::OperatorProfile(profile) => {
@@ -116,10 +144,13 @@ pub fn apply(overlay: &mut Overlay, entry: &Entry) -> Effect {
         Event::Namespaced => return Effect::Applied,
         Event::Unknown => Err(NoEffect::UnknownType),
         Event::Genesis(event) => {
-            genesis(overlay, entry, event);
+            identity::genesis(overlay, entry, event);
             Ok(())
         }
-        Event::KeyRegistration(event) => key_registration(overlay, entry, event),
+        Event::KeyRegistration(event) => identity::key_registration(overlay, entry, event),
+        Event::KeySuccession(event) => identity::key_succession(overlay, entry, event),
+        Event::KeyRevocation(event) => identity::key_revocation(overlay, entry, event),
+        Event::Attestation(event) => identity::attestation(overlay, entry, event),
         Event::OperatorEndorsement(event) => endorsement(overlay, entry, event),
         Event::OperatorEndorsementRevocation(event) => revocation(overlay, entry, event),
         Event::OperatorProfile(event) => profile(overlay, entry, event),
@@ -131,51 +162,6 @@ pub fn apply(overlay: &mut Overlay, entry: &Entry) -> Effect {
             overlay.without_effect.push((id, reason.as_str()));
             Effect::None(reason)
         }
-    }
-}
-
-fn genesis(overlay: &mut Overlay, entry: &Entry, event: &Genesis) {
-    let key = &event.operator_public_key;
-    overlay.keys.put(KeyRow {
-        fingerprint: event.operator_fingerprint,
-        public_key: key.to_pem(),
-        algorithm: "ed25519".to_owned(),
-        pseudonym: event.origin.to_string(),
-        pseudonym_folded: event.origin.to_string().to_lowercase(),
-        registered_at: entry.leaf.timestamp(),
-        expires_at: None,
-        entry_id: entry.leaf.id(),
-        proven: true,
-    });
-    refer(overlay, entry, event.operator_fingerprint);
-}
-
-fn key_registration(
-    overlay: &mut Overlay,
-    entry: &Entry,
-    event: &KeyRegistration,
-) -> Result<(), NoEffect> {
-    may_register(overlay, event)?;
-    overlay.keys.put(KeyRow {
-        fingerprint: event.fingerprint,
-        public_key: event.public_key.pem().to_owned(),
-        algorithm: event.key_algorithm.as_str().to_owned(),
-        pseudonym: event.pseudonym.to_string(),
-        pseudonym_folded: event.pseudonym.to_string().to_lowercase(),
-        registered_at: entry.leaf.timestamp(),
-        expires_at: event.expiration_date,
-        entry_id: entry.leaf.id(),
-        proven: event.proof.is_some(),
-    });
-    refer(overlay, entry, event.fingerprint);
-    Ok(())
-}
-
-/// A public key is public: a registration that proves possession replaces one that does not.
-pub fn may_register(overlay: &Overlay, event: &KeyRegistration) -> Result<(), NoEffect> {
-    match overlay.keys.find(&event.fingerprint) {
-        Some(known) if known.proven || event.proof.is_none() => Err(NoEffect::KeyAlreadyRegistered),
-        _ => Ok(()),
     }
 }
 
@@ -203,7 +189,7 @@ fn endorsement(
     overlay.endorsed.put(EndorsedRow {
         fingerprint: event.fingerprint,
         category: event.category.as_str().to_owned(),
-        public_key: event.public_key.pem().to_owned(),
+        public_key: event.public_key.to_pem(),
         name: event.name.as_ref().map(ToString::to_string),
         entry_id: entry.leaf.id(),
         since: entry.leaf.timestamp(),
@@ -248,7 +234,7 @@ fn profile(overlay: &mut Overlay, entry: &Entry, event: &Profile) -> Result<(), 
         return Err(NoEffect::NotAuthorized);
     }
     // The genesis registers the operator's key, and nothing else is entry 1.
-    let by_operator = overlay.keys.find(&event.signer).is_some_and(|key| key.entry_id == 1);
+    let by_operator = overlay.keys.find(&event.signer).is_some_and(KeyRow::is_operator);
     if event.signer != event.fingerprint && !by_operator {
         return Err(NoEffect::UnknownSigner);
     }
@@ -323,6 +309,12 @@ pub fn is_endorsed(overlay: &Overlay, key: Fingerprint, category: Category) -> b
         .is_some_and(|row| row.revoked_by.is_none())
 }
 
+/// Whether the operator gave a key a role that stands, or the key is the operator's.
+pub fn has_role(overlay: &Overlay, key: Fingerprint) -> bool {
+    overlay.keys.find(&key).is_some_and(KeyRow::is_operator)
+        || of_key(overlay, key).any(|row| row.revoked_by.is_none() && gives_role(&row.category))
+}
+
 fn of_key(overlay: &Overlay, key: Fingerprint) -> impl Iterator<Item = &EndorsedRow> {
     overlay.endorsed.rows().filter(move |row| row.key().0 == key)
 }
@@ -331,21 +323,24 @@ fn gives_role(category: &str) -> bool {
     [Category::FederationOperator, Category::Witness].iter().any(|role| role.as_str() == category)
 }
 
-fn refer(overlay: &mut Overlay, entry: &Entry, key: Fingerprint) {
-    overlay.references.push(Reference {
-        kind: "fingerprint",
-        value: key.to_string(),
-        id: entry.leaf.id(),
-    });
+pub(super) fn refer(overlay: &mut Overlay, entry: &Entry, key: Fingerprint) {
+    let (value, id) = (key.to_string(), entry.leaf.id());
+    overlay.references.push(Reference { kind: "fingerprint", value, id });
+}
+
+pub(super) fn refer_to_document(overlay: &mut Overlay, entry: &Entry, hash: Hash) {
+    let (value, id) = (hash.to_string(), entry.leaf.id());
+    overlay.references.push(Reference { kind: "document", value, id });
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::LoadedRows;
     use super::*;
     use crate::batch::{Chain, Trust};
     use crate::clock::Timestamp;
-    use crate::event::Payload;
     use crate::event::text::Name;
+    use crate::event::{Genesis, KeyRegistration, Payload};
     use crate::head::{Origin, TreeHead};
     use crate::keys::SigningKey;
     use crate::leaf::Leaf;
@@ -393,7 +388,7 @@ mod tests {
             let mut needed = Needs::default();
             needs(&entry.event, &mut needed);
             let missing = self.overlay.missing(&needed);
-            self.overlay.load(&missing, vec![], vec![], vec![], vec![]);
+            self.overlay.load(&missing, LoadedRows::default());
             apply(&mut self.overlay, &entry)
         }
 
@@ -438,7 +433,7 @@ mod tests {
             let event = KeyRegistration {
                 expiration_date: None,
                 fingerprint: subject.fingerprint(),
-                key_algorithm: crate::event::KeyAlgorithm::Ed25519,
+                key_algorithm: crate::keys::KeyAlgorithm::Ed25519,
                 proof: None,
                 pseudonym: Name::try_from("Alice".to_owned()).expect("a name"),
                 public_key: subject.public().into(),
@@ -460,17 +455,17 @@ mod tests {
 
         fn witness(&mut self, witness: &SigningKey, size: u64) -> Effect {
             let head = TreeHead {
-                chain_head: Some(crate::merkle::Hash::of(b"leaf")),
+                chain_head: Some(Hash::of(b"leaf")),
                 epoch: 1,
                 origin: origin(),
-                root_hash: crate::merkle::Hash::of(&size.to_be_bytes()),
+                root_hash: Hash::of(&size.to_be_bytes()),
                 timestamp: time(size),
                 tree_size: TreeSize::ZERO.plus(size),
             };
             let claim = WitnessClaim {
                 new_root: head.root_hash,
                 new_tree_size: head.tree_size,
-                old_root: crate::merkle::Hash::EMPTY_TREE,
+                old_root: Hash::EMPTY_TREE,
                 old_tree_size: TreeSize::ZERO,
                 origin: origin(),
                 timestamp: time(size),

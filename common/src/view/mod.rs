@@ -6,12 +6,19 @@
 //! without effect and the reason is kept.
 
 mod apply;
+mod identity;
+mod lifecycle;
 mod overlay;
 mod rows;
 
-pub use apply::{Effect, NoEffect, apply, category_of, is_endorsed, may_register, needs};
-pub use overlay::{Changes, Needs, Overlay, Table};
-pub use rows::{EndorsedRow, KeyRow, ProfileRow, Reference, Role, Row, WitnessRow};
+pub use apply::{Effect, NoEffect, apply, category_of, has_role, is_endorsed, needs};
+pub use identity::{may_attest, may_register, may_revoke, may_succeed};
+pub use lifecycle::{Ended, Ending, KeyState};
+pub use overlay::{Changes, LoadedRows, Needs, Overlay, Table};
+pub use rows::{
+    AttestationRow, AttestedTypeRow, EndorsedRow, KeyRow, ProfileRow, Reference, Role, Row,
+    WitnessRow,
+};
 
 /// The version of the views; another one in a database rebuilds them at start.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{EndorsedRow, KeyRow, ProfileRow, Reference, Row, WitnessRow};
+use super::rows::{
+    AttestationRow, AttestedTypeRow, EndorsedRow, KeyRow, ProfileRow, Reference, Row, WitnessRow,
+};
 use crate::keys::Fingerprint;
+use crate::manifest::ShortId;
 
 /// The rows of one view table that a batch needs, and what it made of them.
 #[derive(Clone, Debug)]
@@ -27,6 +30,19 @@ impl<R: Row> Table<R> {
     /// Takes what the database holds under `key`; a row that the batch already knows is kept.
     pub fn load(&mut self, key: R::Key, row: Option<R>) {
         self.rows.entry(key).or_insert(Slot { row, changed: false });
+    }
+
+    fn load_all(&mut self, rows: Vec<R>, asked: &BTreeSet<R::Key>) {
+        for row in rows {
+            self.load(row.key(), Some(row));
+        }
+        for key in asked {
+            self.load(key.clone(), None);
+        }
+    }
+
+    fn unloaded(&self, asked: &BTreeSet<R::Key>) -> BTreeSet<R::Key> {
+        asked.iter().filter(|key| !self.is_loaded(key)).cloned().collect()
     }
 
     /// Whether the database was asked for `key`.
@@ -66,6 +82,10 @@ pub struct Needs {
     pub profiles: BTreeSet<Fingerprint>,
     /// Fingerprints whose newest proof is needed.
     pub witnesses: BTreeSet<Fingerprint>,
+    /// Attestations.
+    pub attestations: BTreeSet<ShortId>,
+    /// Signers, manifests and forms whose type is needed.
+    pub attested_types: BTreeSet<<AttestedTypeRow as Row>::Key>,
 }
 
 impl Needs {
@@ -75,6 +95,8 @@ impl Needs {
             && self.endorsed.is_empty()
             && self.profiles.is_empty()
             && self.witnesses.is_empty()
+            && self.attestations.is_empty()
+            && self.attested_types.is_empty()
     }
 
     /// Everything that the log says about one key.
@@ -98,6 +120,12 @@ pub struct Overlay {
     pub profiles: Table<ProfileRow>,
     /// Newest proofs of witnesses.
     pub witnesses: Table<WitnessRow>,
+    /// Attestations.
+    pub attestations: Table<AttestationRow>,
+    /// Types of attestations whose signature does not cover them.
+    pub attested_types: Table<AttestedTypeRow>,
+    /// How many keys the batch registers for the first time.
+    pub new_keys: u64,
     /// Entries per event type that the batch adds.
     pub counts: BTreeMap<String, u64>,
     /// References that the batch adds.
@@ -106,6 +134,23 @@ pub struct Overlay {
     pub without_effect: Vec<(u64, &'static str)>,
     /// The newest entry that is neither a witness proof nor an anchor.
     pub last_event_id: u64,
+}
+
+/// The rows that the database holds of those that a batch needs.
+#[derive(Clone, Debug, Default)]
+pub struct LoadedRows {
+    /// Registered keys.
+    pub keys: Vec<KeyRow>,
+    /// Endorsements by the operator.
+    pub endorsed: Vec<EndorsedRow>,
+    /// Profiles.
+    pub profiles: Vec<ProfileRow>,
+    /// Newest proofs of witnesses.
+    pub witnesses: Vec<WitnessRow>,
+    /// Attestations.
+    pub attestations: Vec<AttestationRow>,
+    /// Types of attestations whose signature does not cover them.
+    pub attested_types: Vec<AttestedTypeRow>,
 }
 
 /// What a batch changed in the views: the rows to write in its transaction.
@@ -119,6 +164,12 @@ pub struct Changes {
     pub profiles: Vec<ProfileRow>,
     /// Rows to write to `view_witnesses`.
     pub witnesses: Vec<WitnessRow>,
+    /// Rows to write to `view_attestations`.
+    pub attestations: Vec<AttestationRow>,
+    /// Rows to write to `view_attested_types`.
+    pub attested_types: Vec<AttestedTypeRow>,
+    /// What to add to the number of keys.
+    pub new_keys: u64,
     /// What to add to `view_event_counts`.
     pub counts: BTreeMap<String, u64>,
     /// Rows to add to `view_refs`.
@@ -137,53 +188,31 @@ impl Overlay {
 
     /// What of `needs` was not loaded yet.
     pub fn missing(&self, needs: &Needs) -> Needs {
-        let fresh = |asked: &BTreeSet<Fingerprint>, known: &dyn Fn(&Fingerprint) -> bool| {
-            asked.iter().copied().filter(|key| !known(key)).collect()
-        };
         Needs {
-            keys: fresh(&needs.keys, &|key| self.keys.is_loaded(key)),
-            endorsed: fresh(&needs.endorsed, &|key| {
-                self.endorsed.is_loaded(&(*key, ALL_CATEGORIES.to_owned()))
-            }),
-            profiles: fresh(&needs.profiles, &|key| self.profiles.is_loaded(key)),
-            witnesses: fresh(&needs.witnesses, &|key| self.witnesses.is_loaded(key)),
+            keys: self.keys.unloaded(&needs.keys),
+            endorsed: needs
+                .endorsed
+                .iter()
+                .filter(|key| !self.endorsed.is_loaded(&(**key, ALL_CATEGORIES.to_owned())))
+                .copied()
+                .collect(),
+            profiles: self.profiles.unloaded(&needs.profiles),
+            witnesses: self.witnesses.unloaded(&needs.witnesses),
+            attestations: self.attestations.unloaded(&needs.attestations),
+            attested_types: self.attested_types.unloaded(&needs.attested_types),
         }
     }
 
     /// Takes the rows that the database holds for `needs`; what it does not hold is known to be
     /// absent from now on.
-    pub fn load(
-        &mut self,
-        needs: &Needs,
-        keys: Vec<KeyRow>,
-        endorsed: Vec<EndorsedRow>,
-        profiles: Vec<ProfileRow>,
-        witnesses: Vec<WitnessRow>,
-    ) {
-        for row in keys {
-            self.keys.load(row.key(), Some(row));
-        }
-        for row in endorsed {
-            self.endorsed.load(row.key(), Some(row));
-        }
-        for row in profiles {
-            self.profiles.load(row.key(), Some(row));
-        }
-        for row in witnesses {
-            self.witnesses.load(row.key(), Some(row));
-        }
-        for key in &needs.keys {
-            self.keys.load(*key, None);
-        }
-        for key in &needs.endorsed {
-            self.endorsed.load((*key, ALL_CATEGORIES.to_owned()), None);
-        }
-        for key in &needs.profiles {
-            self.profiles.load(*key, None);
-        }
-        for key in &needs.witnesses {
-            self.witnesses.load(*key, None);
-        }
+    pub fn load(&mut self, needs: &Needs, rows: LoadedRows) {
+        self.keys.load_all(rows.keys, &needs.keys);
+        let all = needs.endorsed.iter().map(|key| (*key, ALL_CATEGORIES.to_owned())).collect();
+        self.endorsed.load_all(rows.endorsed, &all);
+        self.profiles.load_all(rows.profiles, &needs.profiles);
+        self.witnesses.load_all(rows.witnesses, &needs.witnesses);
+        self.attestations.load_all(rows.attestations, &needs.attestations);
+        self.attested_types.load_all(rows.attested_types, &needs.attested_types);
     }
 
     /// What the batch changed.
@@ -193,6 +222,9 @@ impl Overlay {
             endorsed: self.endorsed.changed(),
             profiles: self.profiles.changed(),
             witnesses: self.witnesses.changed(),
+            attestations: self.attestations.changed(),
+            attested_types: self.attested_types.changed(),
+            new_keys: self.new_keys,
             counts: self.counts.clone(),
             references: self.references.clone(),
             without_effect: self.without_effect.clone(),

@@ -1,7 +1,9 @@
 //! The rows that views hold: what the log says about keys and peers, one struct per table.
 
+use super::lifecycle::Ended;
 use crate::clock::Timestamp;
 use crate::keys::Fingerprint;
+use crate::manifest::{AttestationId, Binds, Canonicalization, ShortId};
 use crate::merkle::{Hash, TreeSize};
 
 /// One row of a view table.
@@ -53,14 +55,22 @@ pub struct KeyRow {
     pub pseudonym: String,
     /// The pseudonym folded for searching.
     pub pseudonym_folded: String,
-    /// When the registration was logged.
+    /// When the registration that counts was logged.
     pub registered_at: Timestamp,
     /// From when on the key is expired.
     pub expires_at: Option<Timestamp>,
-    /// The entry that registered it.
+    /// The entry that registered it, or made it a successor.
     pub entry_id: u64,
-    /// Whether the registration proved possession of the private key.
+    /// Whether that entry proved possession of the private key.
     pub proven: bool,
+    /// The first entry that registered it; `entry_id` may be a later one that proved more.
+    pub first_entry_id: u64,
+    /// Whether the log holds a signature of this key that says all that it is about.
+    pub used_v1: bool,
+    /// The key whose place it took.
+    pub succeeds: Option<Fingerprint>,
+    /// How it ended, if it did.
+    pub ended: Option<Ended>,
 }
 
 impl Row for KeyRow {
@@ -149,6 +159,61 @@ impl Row for WitnessRow {
 
     fn key(&self) -> Fingerprint {
         self.fingerprint
+    }
+}
+
+/// An attestation that is in the log (`view_attestations`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestationRow {
+    /// Its identity.
+    pub attestation_id: AttestationId,
+    /// The hash of the manifest without its attestations.
+    pub manifest_hash: Hash,
+    /// The hash of the document.
+    pub content_hash: Hash,
+    /// Whose it is.
+    pub signer: Fingerprint,
+    /// Its type.
+    pub attestation_type: String,
+    /// What the signature covers.
+    pub binds: Binds,
+    /// In which spelling the signed bytes were.
+    pub canonicalization: Canonicalization,
+    /// The entry that holds it.
+    pub entry_id: u64,
+    /// When that was logged.
+    pub at: Timestamp,
+    /// Whether its type rests on the leader's word that the signer sent it.
+    pub leader_asserted: bool,
+}
+
+impl Row for AttestationRow {
+    type Key = ShortId;
+
+    fn key(&self) -> ShortId {
+        self.attestation_id.short()
+    }
+}
+
+/// The type that attestations of one signer, manifest and form have, where the signature does not
+/// cover it (`view_attested_types`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestedTypeRow {
+    /// The manifest.
+    pub manifest_hash: Hash,
+    /// The signer.
+    pub signer: Fingerprint,
+    /// The form.
+    pub binds: Binds,
+    /// The type: the first one, or the last one that the signer stands for.
+    pub attestation_type: String,
+}
+
+impl Row for AttestedTypeRow {
+    type Key = (Hash, Fingerprint, Binds);
+
+    fn key(&self) -> Self::Key {
+        (self.manifest_hash, self.signer, self.binds)
     }
 }
 

@@ -5,17 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::keys::Fingerprint;
 use crate::view::KeyRow;
-
-/// Whether a key counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    /// It counts.
-    Active,
-    /// Its expiry date has passed.
-    Expired,
-}
+pub use crate::view::KeyState;
 
 /// `GET /api/v1/keys/{fingerprint}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,21 +47,11 @@ pub struct KeyStatus {
     pub as_of: Timestamp,
 }
 
-impl KeyState {
-    /// The state of a key at an instant; it is expired from its expiry date on.
-    pub fn at(key: &KeyRow, as_of: Timestamp) -> Self {
-        match key.expires_at {
-            Some(end) if end <= as_of => Self::Expired,
-            _ => Self::Active,
-        }
-    }
-}
-
 impl KeyRecord {
     /// The record of a key at an instant.
     pub fn at(key: KeyRow, as_of: Timestamp) -> Self {
         Self {
-            status: KeyState::at(&key, as_of),
+            status: key.state_at(as_of),
             fingerprint: key.fingerprint,
             public_key: key.public_key,
             pseudonym: key.pseudonym,
@@ -90,7 +70,7 @@ impl KeyStatus {
     pub fn at(key: &KeyRow, as_of: Timestamp) -> Self {
         Self {
             fingerprint: key.fingerprint,
-            status: KeyState::at(key, as_of),
+            status: key.state_at(as_of),
             expires_at: key.expires_at,
             as_of,
         }
@@ -115,10 +95,14 @@ mod tests {
             expires_at: Some(at(1000)),
             entry_id: 2,
             proven: true,
+            first_entry_id: 2,
+            used_v1: false,
+            succeeds: None,
+            ended: None,
         };
-        assert_eq!(KeyState::at(&key, at(999)), KeyState::Active);
-        assert_eq!(KeyState::at(&key, at(1000)), KeyState::Expired);
+        assert_eq!(key.state_at(at(999)), KeyState::Active);
+        assert_eq!(key.state_at(at(1000)), KeyState::Expired);
         let endless = KeyRow { expires_at: None, ..key };
-        assert_eq!(KeyState::at(&endless, at(i64::from(u32::MAX))), KeyState::Active);
+        assert_eq!(endless.state_at(at(i64::from(u32::MAX))), KeyState::Active);
     }
 }

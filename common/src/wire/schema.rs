@@ -7,6 +7,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::clock::Timestamp;
 use crate::head::{HeadJson, Origin};
 use crate::keys::{Fingerprint, PublicKey, ShortFingerprint, Signature};
+use crate::manifest::{AttestationId, AttestationType, ShortId};
 use crate::merkle::{Hash, TreeSize};
 use crate::statement::FollowerStatus;
 
@@ -52,6 +53,14 @@ texts! {
     PublicKey: "A public key as PEM.",
         "-----BEGIN PUBLIC KEY-----\n...\n-----END PUBLIC KEY-----\n", None;
     Base64: "Bytes in padded base64.", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", None;
+    AttestationId: "What makes an attestation this one and no other.",
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        Some("^sha256:[0-9a-f]{64}$");
+    ShortId: "The id of an attestation: the first 32 hex digits of its identity.",
+        "e3b0c44298fc1c149afbf4c8996fb924", Some("^[0-9a-f]{32}$");
+    AttestationType: "`authorship`, `editorial_review`, `peer_review`, `publication` or `x-<namespace>:<name>`.",
+        "authorship",
+        Some("^(authorship|editorial_review|peer_review|publication|x-[a-z0-9][a-z0-9-]{0,31}:[a-z0-9][a-z0-9._-]{0,63})$");
     FollowerStatus: "How a follower stands: `SYNCED`, `SYNCING`, `BEHIND` or `ERROR`.",
         "SYNCED", Some("^(SYNCED|SYNCING|BEHIND|ERROR)$");
 }

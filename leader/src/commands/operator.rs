@@ -5,10 +5,9 @@ use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 use diogenes_common::config::Settings;
-use diogenes_common::event::subject_key::SubjectKey;
 use diogenes_common::event::text::{Name, ServerUrl};
 use diogenes_common::exit::Failure;
-use diogenes_common::keys::{AnyFingerprint, Fingerprint};
+use diogenes_common::keys::{AnyFingerprint, Fingerprint, HolderKey};
 use diogenes_common::shutdown;
 use diogenes_common::statement::ProfileType;
 use diogenes_common::wire::log::EntryView;
@@ -532,10 +531,10 @@ fn key_file(path: &Path, error: &impl std::fmt::Display) -> Result<String, Failu
             error,
         )
     })?;
-    let key = SubjectKey::try_from(pem).map_err(|error| {
+    let key = HolderKey::from_pem(&pem).map_err(|error| {
         Failure::usage(format!("{}: {error}", path.display()), "give a file with a public key")
     })?;
-    Ok(key.pem().to_owned())
+    Ok(key.to_pem())
 }
 
 fn name(text: &str) -> Result<Name, String> {

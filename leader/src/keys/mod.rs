@@ -44,8 +44,6 @@ pub(crate) fn registration_problem(error: &BadRegistration, index: Option<usize>
                 .error(format!("{pointer}/payload/{member}"), detail.clone())
         }
         BadRegistration::PrivateKey => Problem::new(Code::PrivateKeyInRequest, text),
-        BadRegistration::Algorithm => Problem::new(Code::ValidationFailed, text.clone())
-            .error(format!("{pointer}/payload/key_algorithm"), text),
         BadRegistration::Proof => Problem::new(Code::InvalidSignature, text.clone())
             .error(format!("{pointer}/payload/proof"), text),
     }

@@ -1,13 +1,10 @@
 //! Registering a key: the request, its rules, the command.
 
 use diogenes_common::clock::Timestamp;
-use diogenes_common::event::subject_key::SubjectKey;
 use diogenes_common::event::text::Name;
-use diogenes_common::event::{
-    Event, KeyAlgorithm, KeyRegistration, Payload as _, PossessionProof, Signers,
-};
+use diogenes_common::event::{KeyRegistration, Payload as _};
 use diogenes_common::head::Origin;
-use diogenes_common::keys::PublicKey;
+use diogenes_common::keys::{HolderKey, HolderSignature, KeyAlgorithm};
 use diogenes_common::view::{self, Needs, Overlay};
 use serde::Deserialize;
 
@@ -24,7 +21,7 @@ pub(crate) struct RegistrationRequest {
     /// A name of 1 to 100 characters.
     #[schema(example = "Alice Scholar")]
     pub(crate) pseudonym: String,
-    /// `ed25519`; further algorithms come with a later version.
+    /// `ed25519`, `ecdsa-p256` or `rsa-2048`.
     #[schema(example = "ed25519")]
     pub(crate) key_algorithm: String,
     /// From when on the key is expired, RFC 3339; never if left out.
@@ -60,9 +57,6 @@ pub(crate) enum BadRegistration {
     /// Somebody sent a private key.
     #[error("the body holds a private key; send the public key, and replace this key pair")]
     PrivateKey,
-    /// An algorithm that this version can't check.
-    #[error("this version registers `ed25519` keys only")]
-    Algorithm,
     /// The proof does not verify.
     #[error("the proof does not verify over this log's origin and the payload")]
     Proof,
@@ -91,17 +85,17 @@ impl RegistrationRequest {
         if self.public_key.contains("PRIVATE KEY") {
             return Err(BadRegistration::PrivateKey);
         }
-        match self.key_algorithm.as_str() {
-            "ed25519" => {}
-            "ecdsa-p256" | "rsa-2048" => return Err(BadRegistration::Algorithm),
-            _ => {
-                let detail = "use ed25519, ecdsa-p256 or rsa-2048".to_owned();
-                return Err(member("key_algorithm", detail));
-            }
+        if KeyAlgorithm::from_name(&self.key_algorithm).is_none() {
+            let detail = "use ed25519, ecdsa-p256 or rsa-2048".to_owned();
+            return Err(member("key_algorithm", detail));
         }
         // Parsed and printed again, so that one key has one text in the log.
-        let key = PublicKey::from_pem(&self.public_key)
+        let key = HolderKey::from_pem(&self.public_key)
             .map_err(|error| member("public_key", error.to_string()))?;
+        if self.key_algorithm != key.algorithm().as_str() {
+            let detail = format!("the algorithm of public_key is {}", key.algorithm());
+            return Err(member("key_algorithm", detail));
+        }
         let pseudonym = Name::try_from(self.pseudonym)
             .map_err(|error| member("pseudonym", error.to_string()))?;
         let expires = |text: String| match &self.proof {
@@ -117,23 +111,20 @@ impl RegistrationRequest {
         if expiration_date.is_some_and(|date| date <= now) {
             return Err(member("expiration_date", "give a date in the future".to_owned()));
         }
-        let proof = self.proof.map(serde_json::Value::String);
-        let proof: Option<PossessionProof> = proof
-            .map(serde_json::from_value)
-            .transpose()
-            .map_err(|error| member("proof", error.to_string()))?;
-        let event = KeyRegistration {
+        let mut event = KeyRegistration {
             expiration_date,
             fingerprint: key.fingerprint(),
-            key_algorithm: KeyAlgorithm::Ed25519,
-            proof,
+            key_algorithm: key.algorithm(),
+            proof: None,
             pseudonym,
-            public_key: SubjectKey::from(&key),
+            public_key: key.clone(),
         };
-        let signers = Signers { origin, operator: &key, roles: &std::collections::BTreeMap::new() };
-        Event::from(event.clone())
-            .check_signatures(&signers)
-            .map_err(|_| BadRegistration::Proof)?;
+        if let Some(proof) = self.proof {
+            let given = HolderSignature::from_base64(&proof)
+                .map_err(|error| member("proof", error.to_string()))?;
+            let kept = key.accept(&event.proof_bytes(origin), given.as_bytes());
+            event.proof = Some(kept.map_err(|_| BadRegistration::Proof)?);
+        }
         Ok(CheckedRegistration(event))
     }
 }

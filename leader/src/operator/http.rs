@@ -3,8 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use diogenes_common::event::subject_key::SubjectKey;
-use diogenes_common::keys::AnyFingerprint;
+use diogenes_common::keys::{AnyFingerprint, HolderKey};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::server::body::{self, Path, Query, RawBody, strict};
 use diogenes_common::server::headers::{NO_STORE, json_bytes};
@@ -313,7 +312,7 @@ fn given_key(
 ) -> Result<GivenKey, Problem> {
     match (fingerprint, public_key) {
         (Some(named), None) => Ok(GivenKey::Fingerprint(named)),
-        (None, Some(pem)) => SubjectKey::try_from(pem).map(GivenKey::Key).map_err(|error| {
+        (None, Some(pem)) => HolderKey::from_pem(&pem).map(GivenKey::Key).map_err(|error| {
             let detail = error.to_string();
             Problem::new(Code::InvalidPublicKey, detail.clone()).error("#/public_key", detail)
         }),

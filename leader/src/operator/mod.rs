@@ -6,9 +6,8 @@ mod resolve;
 mod shapes;
 mod statements;
 
-use diogenes_common::event::subject_key::SubjectKey;
 use diogenes_common::event::text::{Name, ServerUrl};
-use diogenes_common::keys::{AnyFingerprint, Fingerprint};
+use diogenes_common::keys::{AnyFingerprint, Fingerprint, HolderKey};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::statement::{Category, ProfileType};
 use diogenes_common::store::{Incident, LocalWrite, PendingKey, ReservedKey, StoreError};
@@ -36,7 +35,7 @@ enum GivenKey {
     /// By its fingerprint.
     Fingerprint(AnyFingerprint),
     /// The key itself.
-    Key(SubjectKey),
+    Key(HolderKey),
 }
 
 /// What an endorsement came to.
@@ -107,12 +106,9 @@ async fn endorse(
         GivenKey::Fingerprint(named) => registered(app, named).await?,
     };
     let fingerprint = key.fingerprint();
-    let key = match key.ed25519() {
-        // Printed anew, so that one key has one text in the log.
-        Ok(key) => SubjectKey::from(&key),
-        Err(_) if category.gives_role() => return Err(OperatorError::NotEd25519(fingerprint)),
-        Err(_) => key,
-    };
+    if category.gives_role() && key.ed25519().is_none() {
+        return Err(OperatorError::NotEd25519(fingerprint));
+    }
     let local = match category {
         Category::Witness => no_longer_waiting(fingerprint),
         _ => Vec::new(),
@@ -221,16 +217,16 @@ async fn reserve(
 async fn known_witnesses(
     app: &App,
     named: AnyFingerprint,
-) -> Result<Vec<SubjectKey>, OperatorError> {
+) -> Result<Vec<HolderKey>, OperatorError> {
     let pending = app.store.pending(app.clock.now()).await?;
-    let mut known: Vec<SubjectKey> =
-        pending.into_iter().filter_map(|key| key.public_key.try_into().ok()).collect();
+    let mut known: Vec<HolderKey> =
+        pending.into_iter().filter_map(|key| HolderKey::from_pem(&key.public_key).ok()).collect();
     known.extend(endorsements(app, named).await?.into_iter().filter_map(subject));
     known.extend(registrations(app, named).await?.into_iter().filter_map(registered_key));
     Ok(known)
 }
 
-async fn registered(app: &App, named: AnyFingerprint) -> Result<SubjectKey, OperatorError> {
+async fn registered(app: &App, named: AnyFingerprint) -> Result<HolderKey, OperatorError> {
     let known = registrations(app, named).await?.into_iter().filter_map(registered_key);
     choose(named, known)?.ok_or(OperatorError::NotRegistered(named))
 }
@@ -249,12 +245,12 @@ async fn endorsements(app: &App, named: AnyFingerprint) -> Result<Vec<EndorsedRo
     }
 }
 
-fn subject(row: EndorsedRow) -> Option<SubjectKey> {
-    row.public_key.try_into().ok()
+fn subject(row: EndorsedRow) -> Option<HolderKey> {
+    HolderKey::from_pem(&row.public_key).ok()
 }
 
-fn registered_key(row: KeyRow) -> Option<SubjectKey> {
-    row.public_key.try_into().ok()
+fn registered_key(row: KeyRow) -> Option<HolderKey> {
+    HolderKey::from_pem(&row.public_key).ok()
 }
 
 /// The first of the entries that a statement became.

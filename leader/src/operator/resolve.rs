@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use diogenes_common::event::subject_key::SubjectKey;
-use diogenes_common::keys::{AnyFingerprint, Fingerprint};
+use diogenes_common::keys::{AnyFingerprint, Fingerprint, HolderKey};
 
 /// A short fingerprint that several keys begin with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,9 +17,9 @@ pub(super) struct Ambiguous {
 /// The one key among the known ones that is meant; `None` if it is none of them.
 pub(super) fn choose(
     given: AnyFingerprint,
-    known: impl IntoIterator<Item = SubjectKey>,
-) -> Result<Option<SubjectKey>, Ambiguous> {
-    let mut meant: BTreeMap<Fingerprint, SubjectKey> = known
+    known: impl IntoIterator<Item = HolderKey>,
+) -> Result<Option<HolderKey>, Ambiguous> {
+    let mut meant: BTreeMap<Fingerprint, HolderKey> = known
         .into_iter()
         .map(|key| (key.fingerprint(), key))
         .filter(|(fingerprint, _)| given.names(fingerprint))
@@ -41,7 +40,7 @@ mod tests {
 
     use super::*;
 
-    fn key(n: u8) -> SubjectKey {
+    fn key(n: u8) -> HolderKey {
         SigningKey::from_seed([n; 32]).public().into()
     }
 

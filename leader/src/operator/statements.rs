@@ -1,9 +1,8 @@
 //! The operator's statements as commands: endorse, revoke, set a profile.
 
-use diogenes_common::event::subject_key::SubjectKey;
 use diogenes_common::event::text::{Name, ServerUrl};
 use diogenes_common::event::{OperatorEndorsement, OperatorEndorsementRevocation, Payload};
-use diogenes_common::keys::Fingerprint;
+use diogenes_common::keys::{Fingerprint, HolderKey};
 use diogenes_common::leaf::EventType;
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::statement::{
@@ -39,7 +38,7 @@ pub(crate) enum StatementRefusal {
 
 /// Endorses a key in a category.
 pub(crate) struct Endorse {
-    pub(crate) key: SubjectKey,
+    pub(crate) key: HolderKey,
     pub(crate) category: Category,
     pub(crate) name: Option<Name>,
     pub(crate) local: Vec<LocalWrite>,
@@ -84,7 +83,7 @@ pub(crate) enum Endorsement {
 pub(crate) fn endorsement(
     context: &Context<'_>,
     overlay: &Overlay,
-    key: &SubjectKey,
+    key: &HolderKey,
     category: Category,
     name: Option<Name>,
 ) -> Result<Endorsement, StatementRefusal> {
@@ -134,7 +133,7 @@ impl Command for Revoke {
         let entries: Vec<_> = standing
             .zip(0..)
             .filter_map(|((row, category), nth)| {
-                let key = SubjectKey::try_from(row.public_key.clone()).ok()?;
+                let key = HolderKey::from_pem(&row.public_key.clone()).ok()?;
                 let after = context.size.plus(nth);
                 let name = row.name.clone().and_then(|name| Name::try_from(name).ok());
                 let statement =

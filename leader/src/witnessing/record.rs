@@ -1,7 +1,7 @@
 //! Recording a witness proof: the command and its rules (docs/protocol.md, section 9).
 
-use diogenes_common::event::subject_key::SubjectKey;
 use diogenes_common::event::text::Name;
+use diogenes_common::keys::HolderKey;
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::statement::{Category, Verified, WitnessProof};
 use diogenes_common::store::LocalWrite;
@@ -68,7 +68,7 @@ impl Command for Record {
         let mut local = Vec::new();
         if !view::is_endorsed(overlay, self.proof.witness, Category::Witness) {
             let reserved = self.reserved.take().ok_or(RecordRefusal::NotAuthorized)?;
-            let key = SubjectKey::from(&self.proof.public_key);
+            let key = HolderKey::from(&self.proof.public_key);
             let endorsed = endorsement(context, overlay, &key, Category::Witness, reserved.name)
                 .map_err(|_| RecordRefusal::KeyHasOtherRole)?;
             if let Endorsement::New(entry) = endorsed {

@@ -21,9 +21,9 @@ async fn migrations_are_applied_once_and_newer_ones_refused(database: Database) 
     if !database.is_postgres() {
         // A PostgreSQL database comes from a template that has the schema.
         let empty = opened(Schema::Ignore).await.unwrap().migrations().await.unwrap();
-        assert_eq!((empty.applied.len(), empty.pending.len()), (0, 1));
+        assert!(empty.applied.is_empty());
         let refused = opened(Schema::Require).await.map(|_| ());
-        assert_eq!(refused, Err(StoreError::Outdated { pending: 1 }));
+        assert_eq!(refused, Err(StoreError::Outdated { pending: empty.pending.len() }));
     }
 
     let store = opened(Schema::Migrate).await.unwrap();
@@ -34,7 +34,11 @@ async fn migrations_are_applied_once_and_newer_ones_refused(database: Database) 
     opened(Schema::Require).await.unwrap();
 
     let row = "SELECT 99, description, installed_on, success, checksum, execution_time";
-    database.tamper(&format!("INSERT INTO _sqlx_migrations {row} FROM _sqlx_migrations")).await;
+    database
+        .tamper(&format!(
+            "INSERT INTO _sqlx_migrations {row} FROM _sqlx_migrations WHERE version = 1"
+        ))
+        .await;
     let newer = StoreError::Newer { version: 99 };
     assert_eq!(opened(Schema::Migrate).await.map(|_| ()), Err(newer.clone()));
     assert_eq!(opened(Schema::Require).await.map(|_| ()), Err(newer));

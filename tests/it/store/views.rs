@@ -1,10 +1,12 @@
 //! Views are written with the entries that change them and can be made anew.
 
 use diogenes_common::keys::Fingerprint;
+use diogenes_common::manifest::{AttestationId, Binds, Canonicalization};
 use diogenes_common::merkle::{Hash, TreeSize};
 use diogenes_common::store::Search;
 use diogenes_common::view::{
-    self, Changes, EndorsedRow, KeyRow, Needs, Overlay, ProfileRow, Reference, WitnessRow,
+    self, AttestationRow, AttestedTypeRow, Changes, Ended, Ending, EndorsedRow, KeyRow, Needs,
+    Overlay, ProfileRow, Reference, Row as _, WitnessRow,
 };
 
 use super::harness::{Database, Log, START, at, on_both};
@@ -31,6 +33,34 @@ fn key_row(n: u8, pseudonym: &str) -> KeyRow {
         expires_at: n.is_multiple_of(2).then(|| at(START + 1)),
         entry_id: n.into(),
         proven: !n.is_multiple_of(2),
+        first_entry_id: n.into(),
+        used_v1: n.is_multiple_of(2),
+        succeeds: n.is_multiple_of(2).then(|| key(9)),
+        ended: None,
+    }
+}
+
+fn attestation_row(n: u8, leader_asserted: bool) -> AttestationRow {
+    AttestationRow {
+        attestation_id: AttestationId::new(Hash::of(&[n])),
+        manifest_hash: Hash::of(b"manifest"),
+        content_hash: Hash::of(b"content"),
+        signer: key(n),
+        attestation_type: "x-a:b".to_owned(),
+        binds: if leader_asserted { Binds::ManifestAndParents } else { Binds::All },
+        canonicalization: Canonicalization::Legacy,
+        entry_id: n.into(),
+        at: at(START),
+        leader_asserted,
+    }
+}
+
+fn attested_type_row(n: u8) -> AttestedTypeRow {
+    AttestedTypeRow {
+        manifest_hash: Hash::of(b"manifest"),
+        signer: key(n),
+        binds: Binds::Manifest,
+        attestation_type: "authorship".to_owned(),
     }
 }
 
@@ -49,8 +79,17 @@ fn endorsed_row(n: u8, category: &str, name: Option<&str>) -> EndorsedRow {
 
 /// Rows with every optional column once set and once not, and text that needs escaping.
 fn changes() -> Changes {
+    let ended =
+        |how, leader_asserted| Some(Ended { how, entry_id: 8, at: at(START + 3), leader_asserted });
     Changes {
-        keys: vec![key_row(1, "Ünïcode \"quoted\" \\ 50%_"), key_row(2, "plain")],
+        keys: vec![
+            key_row(1, "Ünïcode \"quoted\" \\ 50%_"),
+            KeyRow { ended: ended(Ending::Succeeded { by: key(1) }, false), ..key_row(2, "plain") },
+            KeyRow { ended: ended(Ending::Revoked, true), ..key_row(4, "gone") },
+        ],
+        attestations: vec![attestation_row(1, false), attestation_row(2, true)],
+        attested_types: vec![attested_type_row(1)],
+        new_keys: 3,
         endorsed: vec![
             endorsed_row(3, "x-diogenes:witness", Some("O'Brien; DROP TABLE view_keys")),
             endorsed_row(3, "x-diogenes:federation_operator", None),
@@ -95,7 +134,11 @@ async fn start_with_changes(database: &Database) -> Log {
 async fn an_overlay_loads_what_a_batch_wrote(database: Database) {
     let log = start_with_changes(&database).await;
     let mut needs = Needs::default();
-    for n in [1, 2, 3, 6, 7] {
+    for row in [attestation_row(1, false), attestation_row(2, true), attestation_row(3, true)] {
+        needs.attestations.insert(row.key());
+    }
+    needs.attested_types.extend([attested_type_row(1).key(), attested_type_row(2).key()]);
+    for n in [1, 2, 3, 4, 6, 7] {
         needs.key(key(n));
         needs.profiles.insert(key(n));
         needs.witnesses.insert(key(n));
@@ -105,7 +148,15 @@ async fn an_overlay_loads_what_a_batch_wrote(database: Database) {
     log.store.load_overlay(&needs, &mut overlay).await.unwrap();
 
     let expected = changes();
-    assert_eq!(overlay.keys.rows().count(), 2);
+    assert_eq!(overlay.keys.rows().count(), 3);
+    assert_eq!(log.store.count_keys().await.unwrap(), 3);
+    let attestations: Vec<_> = overlay.attestations.rows().collect();
+    assert_eq!(attestations.len(), 2);
+    for row in &expected.attestations {
+        assert_eq!(overlay.attestations.find(&row.key()), Some(row));
+    }
+    let types: Vec<_> = overlay.attested_types.rows().cloned().collect();
+    assert_eq!(types, expected.attested_types);
     for row in &expected.keys {
         assert_eq!(overlay.keys.find(&row.fingerprint), Some(row));
     }
@@ -139,7 +190,7 @@ async fn a_later_batch_replaces_rows_and_adds_to_counts(database: Database) {
     let of_three = store.endorsements_of_short(key(3).short()).await.unwrap();
     assert_eq!(of_three.len(), 2);
     assert_eq!(store.endorsements_of_short(key(8).short()).await, Ok(vec![]));
-    assert_eq!(store.keys_of_short(key(2).short()).await, Ok(vec![key_row(2, "plain")]));
+    assert_eq!(store.keys_of_short(key(2).short()).await, Ok(vec![changes().keys[1].clone()]));
     assert_eq!(store.keys_of_short(key(8).short()).await, Ok(vec![]));
 }
 

@@ -1,7 +1,10 @@
-//! Ed25519 keys, their fingerprints and their signatures.
+//! Keys, their fingerprints and their signatures.
 //!
-//! These are the keys of the federation's own roles. A key is checked once, when it is made: what
-//! holds a [`PublicKey`] holds a canonical point of high order, already decompressed.
+//! The federation's own roles have Ed25519 keys. Such a key is checked once, when it is made: what
+//! holds a [`PublicKey`] holds a canonical point of high order, already decompressed. People may
+//! have keys of other algorithms too ([`HolderKey`]).
+
+mod holder;
 
 use std::fmt;
 use std::hash::{Hash as StdHash, Hasher};
@@ -14,6 +17,8 @@ use ed25519_dalek::pkcs8::{self, DecodePrivateKey as _, EncodePrivateKey as _};
 use ed25519_dalek::{Signer as _, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
+
+pub use holder::{HolderKey, HolderSignature, KeyAlgorithm, NotAHolderSignature};
 
 use crate::merkle::{Hash, NotAHash};
 
@@ -223,6 +228,24 @@ pub enum KeyError {
     /// A point for which signatures over any message can be made by anyone.
     #[error("the key is a point of low order, which proves nothing: make a new key")]
     LowOrder,
+    /// A key of an algorithm that nobody here uses.
+    #[error("the key is of another algorithm: use ed25519, ecdsa-p256 or RSA of 2048 to 4096 bits")]
+    UnknownAlgorithm,
+    /// A key that could also be written in another way, which would be another fingerprint.
+    #[error(
+        "the key is not in its one encoding: P-256 as a named curve with an uncompressed point, \
+         RSA as rsaEncryption (openssl pkey -pubin -in key.pem -pubout -ec_conv_form uncompressed)"
+    )]
+    OtherEncoding,
+    /// An RSA key that is too small to be safe or too large to be quick.
+    #[error("the RSA key has {bits} bits: 2048 to 4096 are taken")]
+    RsaSize {
+        /// The length of its modulus.
+        bits: usize,
+    },
+    /// An RSA key with an even modulus, or an exponent that is even, 1 or huge.
+    #[error("the RSA key is unusable: its modulus and exponent are odd, the exponent 3 to 2^32")]
+    RsaNumbers,
 }
 
 /// The signature is not one of this key over these bytes.
