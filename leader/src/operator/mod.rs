@@ -133,7 +133,7 @@ async fn revoke(
         .into_iter()
         .filter(|row| row.revoked_by.is_none())
         .filter(|row| categories.iter().any(|category| category.as_str() == row.category));
-    let Some(key) = choose(named, standing.filter_map(subject))? else {
+    let Some(key) = choose(named, standing.filter_map(|row| subject(&row)))? else {
         let waits = categories.contains(&Category::Witness);
         if waits && app.store.unreserve(&named).await? {
             return Ok(Revoked::Released(named));
@@ -160,8 +160,8 @@ async fn describe(
         .await?
         .into_iter()
         .filter(|row| row.revoked_by.is_none() && row.category == category);
-    let key =
-        choose(named, standing.filter_map(subject))?.ok_or(OperatorError::NotEndorsed(named))?;
+    let key = choose(named, standing.filter_map(|row| subject(&row)))?
+        .ok_or(OperatorError::NotEndorsed(named))?;
     let (operator, fingerprint) = (app.operator_fingerprint(), key.fingerprint());
     let describe = DescribeNode { operator, fingerprint, kind, display_name, server };
     match app.sequencer.submit(describe).await? {
@@ -221,13 +221,15 @@ async fn known_witnesses(
     let pending = app.store.pending(app.clock.now()).await?;
     let mut known: Vec<HolderKey> =
         pending.into_iter().filter_map(|key| HolderKey::from_pem(&key.public_key).ok()).collect();
-    known.extend(endorsements(app, named).await?.into_iter().filter_map(subject));
-    known.extend(registrations(app, named).await?.into_iter().filter_map(registered_key));
+    known.extend(endorsements(app, named).await?.into_iter().filter_map(|row| subject(&row)));
+    known.extend(
+        registrations(app, named).await?.into_iter().filter_map(|row| registered_key(&row)),
+    );
     Ok(known)
 }
 
 async fn registered(app: &App, named: AnyFingerprint) -> Result<HolderKey, OperatorError> {
-    let known = registrations(app, named).await?.into_iter().filter_map(registered_key);
+    let known = registrations(app, named).await?.into_iter().filter_map(|row| registered_key(&row));
     choose(named, known)?.ok_or(OperatorError::NotRegistered(named))
 }
 
@@ -245,11 +247,11 @@ async fn endorsements(app: &App, named: AnyFingerprint) -> Result<Vec<EndorsedRo
     }
 }
 
-fn subject(row: EndorsedRow) -> Option<HolderKey> {
+fn subject(row: &EndorsedRow) -> Option<HolderKey> {
     HolderKey::from_pem(&row.public_key).ok()
 }
 
-fn registered_key(row: KeyRow) -> Option<HolderKey> {
+fn registered_key(row: &KeyRow) -> Option<HolderKey> {
     HolderKey::from_pem(&row.public_key).ok()
 }
 
