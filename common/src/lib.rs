@@ -21,6 +21,7 @@ pub mod note;
 pub mod policy;
 pub mod proof;
 pub mod statement;
+pub mod verdict;
 pub mod view;
 pub mod wire;
 

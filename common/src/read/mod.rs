@@ -16,6 +16,7 @@
 mod answer;
 mod checkpoint;
 mod coding;
+mod document;
 mod entries;
 mod events;
 mod heads;
@@ -74,6 +75,7 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(keys::record))
         .routes(routes!(keys::status))
         .routes(routes!(verify::verify))
+        .routes(routes!(document::verify_document))
         .route_layer(limiter.layer(Class::Query));
     let unlimited = OpenApiRouter::new()
         .routes(routes!(health::health))

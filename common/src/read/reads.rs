@@ -110,6 +110,7 @@ struct Inner {
     replications: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     searches: Semaphore,
+    judgements: Arc<Semaphore>,
     verifier: Verifier,
     bundle_room: BundleRoom,
 }
@@ -123,6 +124,9 @@ const STREAMS: usize = 256;
 /// How many searches of the status page run at once.
 const SEARCHES: usize = 2;
 
+/// How many documents are judged at once.
+const JUDGEMENTS: usize = 2;
+
 impl Reads {
     /// Makes the shared state of all read handlers.
     pub fn new(setup: Setup) -> Self {
@@ -131,6 +135,7 @@ impl Reads {
             replications: Arc::new(Semaphore::new(REPLICATIONS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             searches: Semaphore::new(SEARCHES),
+            judgements: Arc::new(Semaphore::new(JUDGEMENTS)),
             verifier: Verifier::default(),
             bundle_room: BundleRoom::default(),
         }))
@@ -209,6 +214,10 @@ impl Reads {
 
     pub(super) fn searches(&self) -> &Semaphore {
         &self.0.searches
+    }
+
+    pub(super) fn judgements(&self) -> &Arc<Semaphore> {
+        &self.0.judgements
     }
 
     pub(super) fn verifier(&self) -> &Verifier {

@@ -174,7 +174,12 @@ pub fn strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// Reads I-JSON.
 pub fn value(bytes: &[u8]) -> Result<Value, Problem> {
-    canonical::parse(bytes, MAX_DEPTH).map_err(|error| {
+    value_within(bytes, MAX_DEPTH)
+}
+
+/// Reads I-JSON that is nested to this depth at most.
+pub fn value_within(bytes: &[u8], max_depth: usize) -> Result<Value, Problem> {
+    canonical::parse(bytes, max_depth).map_err(|error| {
         let code = match error {
             JsonError::TooDeep => Code::JsonTooDeep,
             JsonError::NulCharacter => Code::NulCharacter,

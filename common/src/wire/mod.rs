@@ -10,6 +10,7 @@ pub mod problem;
 #[cfg(feature = "shell")]
 mod schema;
 pub mod status;
+pub mod verify;
 pub mod witnesses;
 
 #[cfg(feature = "shell")]

@@ -1,0 +1,249 @@
+//! What a document's attestations are worth, judged from this node's own data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+
+use super::answer::{Freshness, json};
+use super::reads::Reads;
+use super::snapshot::Snapshot;
+use crate::event::{Attestation, Payload as _};
+use crate::keys::Fingerprint;
+use crate::manifest::{self, Binds, Intent, Manifest, ManifestError, ShortId};
+use crate::merkle::{Hash, TreeSize};
+use crate::server::body::{self, RawBody};
+use crate::server::problem::{Code, Problem};
+use crate::statement::Category;
+use crate::store::{Store, StoreError};
+use crate::verdict::{self, Judgement, LogEvidence, MAX_SUCCESSORS};
+use crate::view::{AttestationRow, Row as _};
+use crate::wire::node::NodeRole;
+use crate::wire::problem::ProblemBody;
+use crate::wire::status::ReplicationStatus;
+use crate::wire::verify::{DocumentQuestion, DocumentVerdict, LogBasis, WitnessedSize};
+
+/// The most witnesses that can be required.
+const MAX_WITNESSES: u64 = 100;
+
+/// How long a judgement waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Verifies a document by its manifest and its hash; the document itself is never sent.
+///
+/// Layer 1: the signatures cover the manifest, and the manifest is about the document. Layer 2:
+/// the log holds the attestations, and their keys were registered and active before the entries
+/// that hold them. Answered from what this node has verified itself.
+#[utoipa::path(
+    post,
+    path = "/api/v1/verify",
+    tag = "verification",
+    request_body = DocumentQuestion,
+    responses(
+        (status = 200, description = "The verdict, whichever it is", body = DocumentVerdict),
+        (status = 422, description = "Invalid manifest", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Transparency log unreachable", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn verify_document(
+    State(reads): State<Reads>,
+    headers: HeaderMap,
+    bytes: RawBody,
+) -> Result<Response, Problem> {
+    body::require_type(&headers, &["application/json"])?;
+    let question = Question::read(&bytes)?;
+    let snapshot = reads.snapshot()?;
+    let witnesses = reads.witnessed_sizes(snapshot.size()).await?;
+    let sizes = witnesses.iter().map(|witness| witness.tree_size);
+    let witnessed_size = verdict::witnessed_size(sizes, question.witnesses_required);
+    let log = evidence(reads.store(), &snapshot, &question, witnessed_size).await?;
+    let (manifest_hash, content_hash) =
+        (question.manifest.hash(), question.manifest.content_hash());
+    let judgement = reads.judged(question, log).await?;
+    let verdict = DocumentVerdict {
+        layer1: judgement.layer1,
+        layer2: judgement.layer2,
+        overall_status: judgement.overall,
+        attestation_graph: judgement.graph,
+        manifest_hash,
+        content_hash,
+        log: LogBasis {
+            tree_head: serde_json::from_str(&snapshot.head_text).unwrap_or_default(),
+            witnessed_tree_size: witnessed_size,
+            witnesses,
+            replicated: reads.replicated(&snapshot),
+        },
+    };
+    Ok(json(&verdict, Freshness::Never, &headers))
+}
+
+/// A question whose every part could be read.
+struct Question {
+    manifest: Manifest,
+    source: Hash,
+    witnesses_required: u64,
+}
+
+impl Question {
+    fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        // The manifest has its own depth, below that of the body.
+        let value = body::value_within(bytes, manifest::MAX_DEPTH + 1)?;
+        let asked: DocumentQuestion = body::from_value(value)?;
+        for (name, given) in [
+            ("verifier_fingerprint", asked.verifier_fingerprint.is_some()),
+            ("trust_config", asked.trust_config.is_some()),
+        ] {
+            if given {
+                let detail = "layer 3, the assessment of trust, is not available yet in this \
+                              version: leave the member out";
+                return Err(Problem::invalid(format!("#/{name}"), detail));
+            }
+        }
+        let required = asked.require.unwrap_or_default().witnesses;
+        if required > MAX_WITNESSES {
+            let detail = format!("at most {MAX_WITNESSES} witnesses can be required");
+            return Err(Problem::invalid("#/require/witnesses", detail));
+        }
+        let source = source_hash(&asked.source_hash).ok_or_else(|| {
+            let detail = "source_hash is a SHA-256 digest: 64 hex digits, with or without sha256:";
+            Problem::invalid("#/source_hash", detail)
+        })?;
+        let manifest = Manifest::from_value(asked.manifest)?;
+        Ok(Self { manifest, source, witnesses_required: required })
+    }
+}
+
+/// Reads a digest as tools print it.
+fn source_hash(text: &str) -> Option<Hash> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+    format!("sha256:{digits}").parse().ok()
+}
+
+impl From<ManifestError> for Problem {
+    fn from(error: ManifestError) -> Self {
+        let code = match &error {
+            ManifestError::UnknownMember { .. } => Code::UnknownField,
+            ManifestError::TooDeep => Code::JsonTooDeep,
+            ManifestError::Json(_)
+            | ManifestError::NotAnObject
+            | ManifestError::Document
+            | ManifestError::ContentHash
+            | ManifestError::Title
+            | ManifestError::Attestations
+            | ManifestError::TooMany
+            | ManifestError::Listed { .. }
+            | ManifestError::Twice { .. }
+            | ManifestError::TooLarge => Code::InvalidManifest,
+        };
+        let pointer = format!("#/manifest{}", error.pointer());
+        Self::new(code, error.to_string()).error(pointer, error.to_string())
+    }
+}
+
+impl Reads {
+    /// Judges away from the tasks that answer others: a hundred signatures take a while.
+    async fn judged(&self, question: Question, log: LogEvidence) -> Result<Judgement, Problem> {
+        let busy = || Problem::overloaded("too many documents are being verified; try again soon");
+        let turn = tokio::time::timeout(PATIENCE, self.judgements().clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+        let judging = self.tasks().spawn_blocking(move || {
+            let _turn = turn;
+            verdict::judge(&question.manifest, question.source, &log)
+        });
+        judging.await.map_err(|_| Problem::internal())
+    }
+
+    /// What each authorised witness signed, as the log records it, the largest size first.
+    async fn witnessed_sizes(&self, size: TreeSize) -> Result<Vec<WitnessedSize>, StoreError> {
+        let rows = self.store().endorsed(Category::Witness.as_str()).await?;
+        let authorised = rows.iter().filter(|row| row.revoked_by.is_none());
+        let keys: Vec<Fingerprint> = authorised.map(|row| row.fingerprint).collect();
+        let proofs = self.store().witnesses(&keys).await?;
+        let mut sizes: Vec<WitnessedSize> = proofs
+            .iter()
+            .map(|proof| WitnessedSize {
+                fingerprint: proof.fingerprint,
+                // A proof may be newer than the head that the answer rests on.
+                tree_size: proof.tree_size.min(size),
+            })
+            .collect();
+        sizes.sort_unstable_by(|a, b| {
+            b.tree_size.cmp(&a.tree_size).then(a.fingerprint.cmp(&b.fingerprint))
+        });
+        Ok(sizes)
+    }
+
+    /// How much of the log two machines are known to hold.
+    fn replicated(&self, snapshot: &Snapshot) -> Option<TreeSize> {
+        if self.facts().role == NodeRole::Follower {
+            return Some(snapshot.edge.size());
+        }
+        let shown = self.board().shown()?;
+        let ReplicationStatus::Leader(status) = shown.status() else { return None };
+        let agreeing = status.followers.iter().filter(|of| of.root_matches == Some(true));
+        agreeing.filter_map(|of| of.tree_size).max()
+    }
+}
+
+/// What the log says about the attestations that a manifest lists: a few statements, however many
+/// there are.
+async fn evidence(
+    store: &Store,
+    snapshot: &Snapshot,
+    question: &Question,
+    witnessed_size: Option<TreeSize>,
+) -> Result<LogEvidence, StoreError> {
+    let listed = question.manifest.listed();
+    let ids: BTreeSet<ShortId> = listed.iter().map(|of| of.id).collect();
+    let signers: BTreeSet<Fingerprint> = listed.iter().map(|of| of.signer).collect();
+    let rows = store.attestations(&ids).await?;
+    let mut log = LogEvidence {
+        size: snapshot.size(),
+        as_of: snapshot.head.head().timestamp,
+        keys: BTreeMap::new(),
+        intents: intents(store, &question.manifest, &rows).await?,
+        attestations: rows.into_iter().map(|row| (row.key(), row)).collect(),
+        witnesses_required: question.witnesses_required,
+        witnessed_size,
+    };
+    let mut wanted = signers;
+    for _ in 0..=MAX_SUCCESSORS {
+        if wanted.is_empty() {
+            break;
+        }
+        let keys = store.keys(&wanted).await?;
+        log.keys.extend(keys.into_iter().map(|key| (key.fingerprint, key)));
+        // A successor that is not there is not asked for again.
+        let missing = log.missing_successors();
+        wanted = missing.difference(&wanted).copied().collect();
+    }
+    Ok(log)
+}
+
+/// The statements of intent that signatures cover and old clients do not keep.
+async fn intents(
+    store: &Store,
+    manifest: &Manifest,
+    rows: &[AttestationRow],
+) -> Result<BTreeMap<ShortId, String>, StoreError> {
+    let without: BTreeSet<ShortId> = manifest
+        .listed()
+        .iter()
+        .filter(|of| of.intent_statement == Intent::NotKept)
+        .map(|of| of.id)
+        .collect();
+    let ids: Vec<u64> = rows
+        .iter()
+        .filter(|row| row.binds == Binds::All && without.contains(&row.key()))
+        .map(|row| row.entry_id)
+        .collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let entries = store.entries_of(&ids).await?;
+    let payloads = entries.iter().filter_map(|leaf| Attestation::from_payload(leaf.payload()).ok());
+    Ok(payloads.filter_map(|of| Some((of.attestation_id.short(), of.intent_statement?))).collect())
+}
