@@ -1,5 +1,6 @@
 //! What every database behind the store must do: most tests run on SQLite and on PostgreSQL.
 
+mod auth;
 mod commits;
 mod harness;
 mod local;

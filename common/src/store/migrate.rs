@@ -63,10 +63,12 @@ macro_rules! migrations {
 static SQLITE: LazyLock<Migrator> = migrations!("sqlite":
     1 "0001_initial.sql" "initial",
     2 "0002_identity.sql" "identity",
+    3 "0003_auth.sql" "auth",
 );
 static POSTGRES: LazyLock<Migrator> = migrations!("postgres":
     1 "0001_initial.sql" "initial",
     2 "0002_identity.sql" "identity",
+    3 "0003_auth.sql" "auth",
 );
 
 fn migrator(pool: &Pool) -> &'static Migrator {

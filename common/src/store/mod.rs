@@ -6,6 +6,7 @@
 //! written by [`Store::commit`] alone, `view_*` is a pure function of the log, `local_*` is
 //! neither replicated nor rebuilt.
 
+mod auth;
 mod bulk;
 mod commit;
 mod error;
@@ -41,6 +42,7 @@ use url::Target;
 use crate::config::{AUTO_MIGRATE, Settings};
 use crate::exit::Failure;
 
+pub use auth::ChallengeRow;
 pub use commit::{Commit, Guard, HeadRow, LogState, NewState};
 pub use error::{CommitError, StoreError};
 pub use local::{
