@@ -251,17 +251,17 @@ impl DataDir {
         FileLock::acquire(&self.file("lock"), patience)
     }
 
-    /// Sees to the key of the node's own sessions: one that was given must be long enough; without
-    /// one, `secret-key` is made at first use.
-    pub fn session_key(&self, given: Option<&str>) -> Result<(), Failure> {
+    /// The key of the node's own sessions: one that was given must be long enough; without one,
+    /// `secret-key` is made at first use.
+    pub fn session_key(&self, given: Option<&str>) -> Result<Zeroizing<String>, Failure> {
         match given {
             Some(secret) if secret.len() < LEAST_SECRET => Err(Failure::unsafe_state(
                 "weak_secret",
                 format!("SECRET_KEY has fewer than {LEAST_SECRET} bytes"),
                 "use 32 random bytes, or leave it out: one is made in the data directory",
             )),
-            Some(_) => Ok(()),
-            None => Ok(self.secret("secret-key").map(drop)?),
+            Some(secret) => Ok(Zeroizing::new(secret.to_owned())),
+            None => Ok(self.secret("secret-key")?),
         }
     }
 
@@ -578,10 +578,12 @@ mod tests {
         let weak = data.session_key(Some("x".repeat(31).as_str())).unwrap_err();
 
         assert_eq!((weak.exit(), weak.reason()), (Exit::Unsafe, "weak_secret"));
-        assert_eq!(data.session_key(Some("x".repeat(32).as_str())), Ok(()));
+        let given = "x".repeat(32);
+        assert_eq!(*data.session_key(Some(&given)).unwrap(), given);
         assert!(!path.exists());
-        assert_eq!(data.session_key(None), Ok(()));
-        assert_eq!(mode(&path), 0o600);
+        let made = data.session_key(None).unwrap();
+        assert_eq!((made.len(), mode(&path)), (43, 0o600));
+        assert_eq!(data.session_key(None).unwrap(), made);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use diogenes_common::wire::node::Check;
 use http::HeaderMap;
 use tokio::sync::watch;
 
-use crate::auth::OperatorToken;
+use crate::auth::{Auth, OperatorToken};
 use crate::cosigning::Cosigning;
 use crate::metrics::Metrics;
 use crate::sequencer::{AppendError, Handle, NotSigning};
@@ -41,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) operator: PublicKey,
     pub(crate) origin: Origin,
     pub(crate) token: OperatorToken,
+    pub(crate) auth: Auth,
     pub(crate) append_policy: AppendPolicy,
     pub(crate) heartbeat: Duration,
     pub(crate) max_quiet: Duration,

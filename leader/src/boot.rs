@@ -20,6 +20,7 @@ use diogenes_common::store::{
     Store, StoreError,
 };
 use diogenes_common::view::{self, LoadedRows, Needs, Overlay};
+use zeroize::Zeroizing;
 
 use crate::sequencer::{NotSigning, SignedGuard};
 use crate::start::{self, Found, FoundLog, OpenError, Opened, Plan};
@@ -32,6 +33,8 @@ const INITIALISING: &str = "initialising";
 /// A leader that holds its locks and knows its log.
 pub(crate) struct Booted {
     pub(crate) data: DataDir,
+    /// What session tokens are signed with.
+    pub(crate) session_key: Zeroizing<String>,
     pub(crate) store: Store,
     pub(crate) operator: Arc<SigningKey>,
     pub(crate) opened: Opened,
@@ -52,7 +55,8 @@ pub(crate) async fn boot(
 ) -> Result<Booted, Failure> {
     let data = DataDir::open(&settings.value(&DATA_DIR), Role::Leader)?;
     let directory_lock = data.lock(LOCK_PATIENCE)?;
-    data.session_key(settings.value(&SECRET_KEY).as_ref().map(Secret::expose))?;
+    let given = settings.value(&SECRET_KEY);
+    let session_key = data.session_key(given.as_ref().map(Secret::expose))?;
     let unprepared = OpenOptions { schema: Schema::Ignore, ..OpenOptions::default() };
     let store = open_store_with(settings, unprepared).await?;
     let database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
@@ -82,6 +86,7 @@ pub(crate) async fn boot(
     }
     Ok(Booted {
         data,
+        session_key,
         store,
         operator,
         opened,

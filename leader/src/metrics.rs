@@ -7,6 +7,8 @@ use diogenes_common::read::{ChainMetrics, Verification};
 use diogenes_common::telemetry;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use crate::auth::REFUSALS;
+
 /// Everything that a leader counts besides what every node counts.
 pub(crate) struct Metrics {
     tree_size: IntGauge,
@@ -32,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) follower_state: IntGaugeVec,
     pub(crate) unreplicated: IntGauge,
     pub(crate) unwitnessed: IntGauge,
+    pub(crate) logins: IntCounter,
+    pub(crate) auth_refusals: IntCounterVec,
     chain: ChainMetrics,
 }
 
@@ -126,6 +130,8 @@ impl Metrics {
                 "diogenes_unwitnessed_entries",
                 "Events beyond the largest size that the quorum signed.",
             ),
+            logins: node.counter("diogenes_logins_total", "Sessions that were given to keys."),
+            auth_refusals: auth_refusals(node),
             chain: ChainMetrics::register(node),
         }
     }
@@ -149,4 +155,17 @@ impl Metrics {
             self.entries_appended.with_label_values(&[label]).inc_by(*count);
         }
     }
+}
+
+/// Every reason shows from the start, so that the first refusal is seen as a change.
+fn auth_refusals(node: &telemetry::Metrics) -> IntCounterVec {
+    let refusals = node.counters(
+        "diogenes_auth_refusals_total",
+        "Challenges, logins and tokens refused, by the code that was answered.",
+        &["code"],
+    );
+    for code in REFUSALS {
+        refusals.with_label_values(&[code.as_str()]).reset();
+    }
+    refusals
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::config::{
-    APPEND_POLICY, DATA_DIR, HEARTBEAT, LISTEN, MAX_QUIET, MIN_FREE, OPERATOR_TOKEN, Settings,
+    APPEND_POLICY, DATA_DIR, HEARTBEAT, LEGACY_CHALLENGE, LISTEN, MAX_QUIET, MIN_FREE,
+    OPERATOR_TOKEN, Settings,
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, FileLock, Role};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::{App, Parts as AppParts};
-use crate::auth::OperatorToken;
+use crate::auth::{self, Auth, OperatorToken};
 use crate::boot::{self, Booted};
 use crate::cosigning::{self, Asked, Cosigning, Decided, Publisher};
 use crate::metrics::Metrics;
@@ -141,6 +142,7 @@ impl Leader {
             cosigning: Cosigning::new(&decided),
             limiter,
             operator: operator.public().clone(),
+            auth: Auth::new(&booted.session_key, &origin, settings.value(&LEGACY_CHALLENGE)),
             origin,
             token,
             append_policy: settings.value(&APPEND_POLICY),
@@ -151,11 +153,10 @@ impl Leader {
             node_metrics,
             running: Mutex::new(HashSet::new()),
         });
-        let router = router(&app);
         Ok(Self {
             tasks,
             server,
-            router,
+            router: router(&app),
             app,
             sequencer,
             guard_task: Box::pin(guard_task),
@@ -282,6 +283,7 @@ fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
     let of = |class, routes: OpenApiRouter<App>| routes.route_layer(limiter.layer(class));
     OpenApiRouter::new()
         .merge(of(Class::Query, entries::router()))
+        .merge(of(Class::Query, auth::router()))
         .merge(of(Class::Query, keys::router()))
         .merge(of(Class::Federation, witnessing::router()))
         .merge(of(Class::Federation, federation::router()))
@@ -289,7 +291,8 @@ fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
         .merge(read::router(limiter))
 }
 
-/// Now and then: old heads and cosignatures are thinned, old idempotency keys forgotten.
+/// Now and then: old heads and cosignatures are thinned, old idempotency keys and challenges
+/// forgotten.
 async fn upkeep(app: App, stop: CancellationToken) -> Result<(), Failure> {
     let mut ticks = tokio::time::interval(Duration::from_secs(600));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -304,6 +307,9 @@ async fn upkeep(app: App, stop: CancellationToken) -> Result<(), Failure> {
         }
         if let Err(error) = app.store.expire_remembered(now).await {
             tracing::warn!(%error, "old idempotency keys could not be deleted");
+        }
+        if let Err(error) = auth::forget_challenges(&app, now).await {
+            tracing::warn!(%error, "old challenges could not be deleted");
         }
         if let Err(error) = app.store.thin_cosignatures(app.cosigning.quorum_size()).await {
             tracing::warn!(%error, "old cosignatures could not be thinned");

@@ -5,6 +5,7 @@
 mod api_federation;
 mod api_log;
 mod api_tiles;
+mod auth;
 mod bad_input;
 mod configuration;
 mod cosigning;

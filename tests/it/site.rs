@@ -286,6 +286,11 @@ impl Site {
 }
 
 impl Running {
+    /// A node that somebody else ends.
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        Self { address, tasks: Tasks::new(), directory: None }
+    }
+
     /// A file of the follower's data directory.
     pub(crate) fn file(&self, name: &str) -> String {
         let directory = self.directory.as_ref().expect("a follower has one");

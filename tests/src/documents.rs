@@ -6,10 +6,9 @@ use diogenes_common::config::{ROWS, Row};
 use diogenes_common::files::Role;
 
 /// Settings that are read and checked, and that nothing in this version looks at.
-pub const WITHOUT_EFFECT: [&str; 12] = [
+pub const WITHOUT_EFFECT: [&str; 11] = [
     "DIOGENES_PEERS",
     "REQUIRE_KEY_PROOF",
-    "LEGACY_CHALLENGE",
     "ENDORSEMENT_ACTIVATION_DELAY_SECONDS",
     "GRAPH_TRAVERSAL_TIMEOUT_SECONDS",
     "GRAPH_TRAVERSAL_CACHE_TTL_SECONDS",

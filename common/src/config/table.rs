@@ -134,7 +134,7 @@ settings! {
     /// Whether a registration must prove that its sender holds the key.
     REQUIRE_KEY_PROOF: bool = "REQUIRE_KEY_PROOF", Default::Same("false"), LEADER;
     /// Whether the bare nonce that the original's clients sign is accepted.
-    LEGACY_CHALLENGE: bool = "LEGACY_CHALLENGE", Default::Same("true"), LOGS;
+    LEGACY_CHALLENGE: bool = "LEGACY_CHALLENGE", Default::Same("true"), LEADER;
     /// Seconds between the acceptance of an endorsement and its effect.
     ENDORSEMENT_ACTIVATION_DELAY_SECONDS: u32 =
         "ENDORSEMENT_ACTIVATION_DELAY_SECONDS", Default::Same("259200"), LEADER;

@@ -1,45 +1,32 @@
 //! What a leader keeps of those who prove that they hold a key: challenges, passwords, and which
 //! keys know the signed form of an answer.
 
-use std::fmt;
-
 use super::Store;
 use super::bulk::{Sql, values};
 use super::error::StoreError;
 use super::pool::on_pool;
 use super::views::read_rows;
 use crate::clock::Timestamp;
+use crate::event::authorization::{ChallengeText, Purpose};
 use crate::keys::Fingerprint;
 
-/// A challenge that was given out; its nonce shows in no debug output.
-#[derive(Clone, PartialEq, Eq)]
+/// A challenge that was given out.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChallengeRow {
     /// Its name.
-    pub challenge_id: String,
+    pub challenge_id: ChallengeText,
     /// What is to be signed.
-    pub nonce: String,
+    pub nonce: ChallengeText,
     /// The key that is to sign, whether the log knows it or not.
     pub fingerprint: Fingerprint,
     /// What the answer will be for.
-    pub purpose: String,
+    pub purpose: Purpose,
     /// Whether it was asked for to succeed an expired key.
     pub recovery: bool,
     /// From when on no answer counts.
     pub expires_at: Timestamp,
     /// When it was answered.
     pub used_at: Option<Timestamp>,
-}
-
-impl fmt::Debug for ChallengeRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChallengeRow")
-            .field("fingerprint", &self.fingerprint)
-            .field("purpose", &self.purpose)
-            .field("recovery", &self.recovery)
-            .field("expires_at", &self.expires_at)
-            .field("used_at", &self.used_at)
-            .finish_non_exhaustive()
-    }
 }
 
 /// How long a challenge is known beyond its time, so that who comes late is told why.
@@ -57,10 +44,10 @@ impl Store {
         );
         let fingerprint = challenge.fingerprint.to_string();
         let row = values![
-            &*challenge.challenge_id,
-            &*challenge.nonce,
+            challenge.challenge_id.as_str(),
+            challenge.nonce.as_str(),
             &*fingerprint,
-            &*challenge.purpose,
+            challenge.purpose.as_str(),
             i64::from(challenge.recovery),
             challenge.expires_at.millis(),
             challenge.used_at.map(Timestamp::millis),
@@ -69,12 +56,15 @@ impl Store {
     }
 
     /// The challenge of that name, also a used or an expired one.
-    pub async fn challenge(&self, challenge_id: &str) -> Result<Option<ChallengeRow>, StoreError> {
+    pub async fn challenge(
+        &self,
+        challenge_id: &ChallengeText,
+    ) -> Result<Option<ChallengeRow>, StoreError> {
         const SQL: &str = "SELECT challenge_id, nonce, fingerprint, purpose, recovery, expires_at,
                 used_at
             FROM local_challenges WHERE challenge_id = $1";
         let rows: Vec<StoredChallenge> = on_pool!(&self.0.readers, db => {
-            sqlx::query_as(SQL).bind(challenge_id).fetch_all(db)
+            sqlx::query_as(SQL).bind(challenge_id.as_str()).fetch_all(db)
         })?;
         Ok(read_rows(rows, challenge, "local_challenges")?.pop())
     }
@@ -85,14 +75,14 @@ impl Store {
     /// answer, one changes the row. Whatever else was decided may rest on older data.
     pub async fn use_challenge(
         &self,
-        challenge_id: &str,
+        challenge_id: &ChallengeText,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         const SQL: Sql = Sql::same(
             "UPDATE local_challenges SET used_at = $2
              WHERE challenge_id = $1 AND used_at IS NULL AND expires_at > $2",
         );
-        Ok(self.write(SQL, values![challenge_id, now.millis()]).await? == 1)
+        Ok(self.write(SQL, values![challenge_id.as_str(), now.millis()]).await? == 1)
     }
 
     /// Deletes the challenges that expired more than an hour ago; answers how many.
@@ -168,10 +158,12 @@ impl Store {
 fn challenge(row: StoredChallenge) -> Option<ChallengeRow> {
     let (challenge_id, nonce, fingerprint, purpose, recovery, expires_at, used_at) = row;
     Some(ChallengeRow {
-        challenge_id,
-        nonce,
+        challenge_id: challenge_id.try_into().ok()?,
+        nonce: nonce.try_into().ok()?,
         fingerprint: fingerprint.parse().ok()?,
-        purpose,
+        purpose: [Purpose::General, Purpose::Login]
+            .into_iter()
+            .find(|of| of.as_str() == purpose)?,
         recovery: recovery != 0,
         expires_at: Timestamp::from_millis(expires_at)?,
         used_at: match used_at {

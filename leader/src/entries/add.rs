@@ -40,7 +40,7 @@ pub(super) async fn add(
     headers: HeaderMap,
     bytes: RawBody<MAX_BODY>,
 ) -> Result<Response, Problem> {
-    let sender = sender(&app, &headers)?;
+    let sender = sender(&app, &headers).await?;
     if bytes.is_empty() {
         return Err(Problem::invalid("#", "the body is empty; send the bytes of the entry"));
     }

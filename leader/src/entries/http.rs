@@ -21,6 +21,7 @@ use super::append::Refused;
 use super::parse::{self, ParseError, Shape, Submission};
 use super::{EventError, Recalled, Request, Sender, SubmitError, recall, submit};
 use crate::app::{App, place_of};
+use crate::auth;
 use crate::keys;
 use crate::sequencer::Appended;
 use crate::witnessing::network;
@@ -62,8 +63,7 @@ async fn post_entries(
     headers: HeaderMap,
     bytes: RawBody<{ body::BATCH }>,
 ) -> Result<Response, Problem> {
-    let sender = sender(&app, &headers)?;
-    let is_operator = sender == Sender::Operator;
+    let sender = sender(&app, &headers).await?;
     let submission = if body::require_type(&headers, &[JSON, NDJSON])? == NDJSON {
         parse::ndjson(&bytes)
     } else {
@@ -78,12 +78,7 @@ async fn post_entries(
     let idempotency = match idempotency_key(&headers)? {
         None => None,
         Some(key) => {
-            // Strangers share nothing: a key that one of them guesses is not another's.
-            let principal = if is_operator {
-                "operator".to_owned()
-            } else {
-                format!("anyone at {}", network(caller.ip()))
-            };
+            let principal = principal(sender, &caller);
             match recall(&app, principal, key, Hash::of(&bytes)).await? {
                 Recalled::First(idempotency) => Some(idempotency),
                 Recalled::Before { leaves, snapshot } => {
@@ -92,7 +87,7 @@ async fn post_entries(
             }
         }
     };
-    if !is_operator {
+    if sender != Sender::Operator {
         app.limiter.take(Class::KeyRegistration, caller.ip(), submission.registrations())?;
     }
     let Appended { leaves, snapshot } =
@@ -101,14 +96,24 @@ async fn post_entries(
 }
 
 /// Who sends this; a token that opens nothing is refused where one is needed.
-pub(super) fn sender(app: &App, headers: &HeaderMap) -> Result<Sender, Problem> {
+pub(super) async fn sender(app: &App, headers: &HeaderMap) -> Result<Sender, Problem> {
     if app.token.is_in(headers) {
         return Ok(Sender::Operator);
     }
-    if app.append_policy != AppendPolicy::Open && headers.contains_key("authorization") {
-        app.token.require(headers)?;
+    if app.append_policy == AppendPolicy::Open {
+        return Ok(Sender::Anyone);
     }
-    Ok(Sender::Anyone)
+    Ok(auth::session(app, headers).await?.map_or(Sender::Anyone, Sender::Key))
+}
+
+/// Whose idempotency keys these are. Strangers share nothing: a key that one of them guesses is not
+/// another's.
+fn principal(sender: Sender, caller: &Caller) -> String {
+    match sender {
+        Sender::Operator => "operator".to_owned(),
+        Sender::Key(fingerprint) => format!("key {fingerprint}"),
+        Sender::Anyone => format!("anyone at {}", network(caller.ip())),
+    }
 }
 
 /// The key as a structured-field string or a bare token (draft-ietf-httpapi-idempotency-key).
@@ -243,7 +248,10 @@ fn event_problem(index: Option<usize>, error: &EventError) -> Problem {
         EventError::NotYet(_) => Problem::new(Code::ValidationFailed, text)
             .error(at_type, "use key_registration or x-<namespace>:<name>"),
         EventError::Registration(error) => keys::registration_problem(error, index),
-        EventError::TokenNeeded => Problem::new(Code::Unauthorized, text),
+        EventError::SessionNeeded | EventError::TokenNeeded => {
+            Problem::new(Code::Unauthorized, text)
+        }
+        EventError::OperatorOnly => Problem::new(Code::Forbidden, text),
         EventError::TooLarge => {
             Problem::new(Code::EntryTooLarge, text).error(format!("{pointer}/payload"), "too large")
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use diogenes_common::clock::Timestamp;
 use diogenes_common::config::AppendPolicy;
 use diogenes_common::event::{KeyRegistration, Payload as _};
+use diogenes_common::keys::Fingerprint;
 use diogenes_common::leaf::{Leaf, MAX_LEAF_BYTES};
 use diogenes_common::merkle::Hash;
 use diogenes_common::read::Snapshot;
@@ -29,6 +30,8 @@ pub(crate) use http::router;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sender {
     Operator,
+    /// The holder of this key, which is active.
+    Key(Fingerprint),
     Anyone,
 }
 
@@ -79,8 +82,12 @@ enum EventError {
     Registration(BadRegistration),
     #[error("{0} is an event type of the log that this version does not take")]
     NotYet(String),
+    #[error("events of your own types need a session here, see /auth/login (APPEND_POLICY)")]
+    SessionNeeded,
     #[error("events of your own types need the operator token here (APPEND_POLICY)")]
     TokenNeeded,
+    #[error("events of your own types are the operator's alone here (APPEND_POLICY)")]
+    OperatorOnly,
     #[error("an entry has at most 65,535 bytes; send less")]
     TooLarge,
 }
@@ -125,12 +132,11 @@ async fn submit(app: &App, request: Request) -> Result<Appended, SubmitError> {
         Submission::Many(events) => (events, true),
     };
     let now = app.clock.now();
-    let may_post_generic = may_post_generic(app, sender);
     let prepared = events
         .into_iter()
         .enumerate()
         .map(|(index, event)| {
-            prepare(app, event, now, may_post_generic)
+            prepare(app, event, now, sender)
                 .map_err(|error| SubmitError::Event { index: many.then_some(index), error })
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -143,7 +149,7 @@ async fn append_generic(
     event: Submitted,
     sender: Sender,
 ) -> Result<Appended, SubmitError> {
-    let prepared = generic(event, may_post_generic(app, sender))
+    let prepared = generic(app.append_policy, event, sender)
         .map_err(|error| SubmitError::Event { index: None, error })?;
     append(app, Append::new(vec![prepared], None)).await
 }
@@ -155,14 +161,20 @@ async fn append(app: &App, command: Append) -> Result<Appended, SubmitError> {
     }
 }
 
-fn may_post_generic(app: &App, sender: Sender) -> bool {
-    app.append_policy == AppendPolicy::Open || sender == Sender::Operator
+/// Says whether this sender may append events of its own types.
+fn may_post(policy: AppendPolicy, sender: Sender) -> Result<(), EventError> {
+    match (policy, sender) {
+        (AppendPolicy::Open, _)
+        | (_, Sender::Operator)
+        | (AppendPolicy::Authenticated, Sender::Key(_)) => Ok(()),
+        (AppendPolicy::Authenticated, Sender::Anyone) => Err(EventError::SessionNeeded),
+        (AppendPolicy::Operator, Sender::Anyone) => Err(EventError::TokenNeeded),
+        (AppendPolicy::Operator, Sender::Key(_)) => Err(EventError::OperatorOnly),
+    }
 }
 
-fn generic(event: Submitted, may_post: bool) -> Result<Prepared, EventError> {
-    if !may_post {
-        return Err(EventError::TokenNeeded);
-    }
+fn generic(policy: AppendPolicy, event: Submitted, sender: Sender) -> Result<Prepared, EventError> {
+    may_post(policy, sender)?;
     if event.payload.len() > MAX_LEAF_BYTES {
         return Err(EventError::TooLarge);
     }
@@ -173,14 +185,14 @@ fn prepare(
     app: &App,
     event: Submitted,
     now: Timestamp,
-    may_post_generic: bool,
+    sender: Sender,
 ) -> Result<Prepared, EventError> {
     let event_type = event.event_type.as_str();
     if event.event_type.is_namespaced() {
         if matches!(event.event_type.namespace(), Some("x-diogenes" | "x-tlog" | "x-oversight")) {
             return Err(EventError::Reserved(event_type.to_owned()));
         }
-        return generic(event, may_post_generic);
+        return generic(app.append_policy, event, sender);
     }
     match event_type {
         KeyRegistration::EVENT_TYPE => {
@@ -197,5 +209,30 @@ fn prepare(
         | "operator_endorsement_revocation"
         | "operator_profile" => Err(EventError::Reserved(event_type.to_owned())),
         other => Err(EventError::NotYet(other.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diogenes_common::merkle::Hash;
+
+    use super::*;
+
+    #[test]
+    fn who_may_append_own_types_follows_from_the_policy() {
+        let key = Sender::Key(Fingerprint::new(Hash::of(b"key")));
+        let code = |policy, sender| may_post(policy, sender).err().map(|error| error.to_string());
+        let refused = |policy, sender, word: &str| {
+            code(policy, sender).is_some_and(|text| text.contains(word))
+        };
+
+        for policy in [AppendPolicy::Authenticated, AppendPolicy::Operator, AppendPolicy::Open] {
+            assert_eq!(code(policy, Sender::Operator), None);
+        }
+        assert_eq!(code(AppendPolicy::Authenticated, key), None);
+        assert_eq!(code(AppendPolicy::Open, Sender::Anyone), None);
+        assert!(refused(AppendPolicy::Authenticated, Sender::Anyone, "session"));
+        assert!(refused(AppendPolicy::Operator, Sender::Anyone, "operator token"));
+        assert!(refused(AppendPolicy::Operator, key, "alone"));
     }
 }

@@ -1,5 +1,4 @@
-//! Who may write: the operator, by a bearer token. Accounts of key holders come with
-//! authentication.
+//! The operator, by a bearer token.
 
 use axum::extract::FromRequestParts;
 use diogenes_common::merkle::Hash;
@@ -52,7 +51,8 @@ impl FromRequestParts<App> for Operator {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of a request that carries one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -1,0 +1,247 @@
+//! Who asks: the operator by a token, the holder of a key by an answered challenge or by the
+//! session token that a login gives.
+
+#[expect(dead_code, reason = "what changes keys will use it")]
+mod authorize;
+mod challenge;
+mod http;
+mod operator;
+mod password;
+mod sensitive;
+mod token;
+mod tries;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::http::HeaderMap;
+use diogenes_common::clock::Timestamp;
+use diogenes_common::event::authorization::{Action, Purpose, payload_hash};
+use diogenes_common::files::{self, FileError};
+use diogenes_common::head::Origin;
+use diogenes_common::keys::Fingerprint;
+use diogenes_common::server::Caller;
+use diogenes_common::store::{ChallengeRow, StoreError};
+use diogenes_common::view::KeyState;
+use serde_json::Value;
+
+use challenge::{Random, Unanswerable, Use};
+use password::{BadLength, HashError, Password, Passwords};
+use sensitive::Sensitive;
+use token::{BadToken, Issued, Session, Tokens};
+use tries::{Tries, Wait};
+
+#[expect(unused_imports, reason = "what changes keys will use it")]
+pub(crate) use authorize::{Act, AuthProof, authorize};
+pub(crate) use http::{REFUSALS, router};
+pub(crate) use operator::{Operator, OperatorToken};
+
+use crate::app::App;
+use authorize::{Answered, Given, answered, check_password, verify_password};
+
+/// The most challenges that are kept at once. They fill a disk, not the memory: 200 MB.
+const MAX_CHALLENGES: u64 = 1_000_000;
+
+/// What authentication knows beside the database.
+pub(crate) struct Auth {
+    tokens: Tokens,
+    passwords: Passwords,
+    wrong_passwords: Mutex<Tries<Fingerprint>>,
+    /// By network.
+    wrong_signatures: Mutex<Tries<String>>,
+    accepts_legacy: bool,
+    /// How many challenges are kept, as far as this process knows.
+    challenges: AtomicU64,
+}
+
+/// Why somebody is not believed to be who they say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AuthError {
+    /// Nothing was shown (401).
+    #[error("this needs a session: Authorization: Bearer <token>, or an answered challenge")]
+    Missing,
+    /// A token that opens nothing (401).
+    #[error(transparent)]
+    Token(#[from] BadToken),
+    /// The token's key was revoked, succeeded or has expired since (401).
+    #[error("the key of this token is not active any more")]
+    Ended,
+    /// A good token of another key (403).
+    #[error("this token is another key's")]
+    OtherKey,
+    /// The challenge can't be answered, or not for this.
+    #[error(transparent)]
+    Challenge(#[from] Unanswerable),
+    /// Another key, other bytes or no key at all (403): the three look alike.
+    #[error("the signature is not the answer of this key to this challenge and request")]
+    NotAnswered,
+    /// The key is not in the state that this needs (403).
+    #[error("the key is {}", .0.as_str())]
+    State(KeyState),
+    /// The key has a password (403).
+    #[error("this key has a password; send it too")]
+    PasswordMissing,
+    /// And this is not it (403).
+    #[error("the password is wrong")]
+    PasswordWrong,
+    /// Somebody else set the password in the same moment (409).
+    #[error("the password was changed by another request; try again")]
+    PasswordRaced,
+    /// The new password is too short or too long (422).
+    #[error(transparent)]
+    PasswordLength(#[from] BadLength),
+    /// Too many tries failed (429).
+    #[error(transparent)]
+    TooMany(#[from] Wait),
+    /// No room, or no time (503).
+    #[error("too many challenges are open; try again later")]
+    Crowded,
+    /// No time for a password, or no memory.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system gave no random bytes.
+    #[error(transparent)]
+    Random(#[from] FileError),
+}
+
+/// A session as its holder sees it.
+#[derive(Debug)]
+struct Login {
+    issued: Issued,
+    fingerprint: Fingerprint,
+    pseudonym: String,
+}
+
+impl Auth {
+    pub(crate) fn new(secret: &str, origin: &Origin, accepts_legacy: bool) -> Self {
+        Self {
+            tokens: Tokens::new(secret, origin),
+            passwords: Passwords::default(),
+            wrong_passwords: Mutex::default(),
+            wrong_signatures: Mutex::default(),
+            accepts_legacy,
+            challenges: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Gives a challenge to whoever asks, for any fingerprint: it does not look whether it knows the
+/// key, so it can't tell.
+async fn give_challenge(
+    app: &App,
+    fingerprint: Fingerprint,
+    purpose: Purpose,
+    recovery: bool,
+) -> Result<ChallengeRow, AuthError> {
+    if app.auth.challenges.fetch_add(1, Ordering::Relaxed) >= MAX_CHALLENGES {
+        app.auth.challenges.fetch_sub(1, Ordering::Relaxed);
+        return Err(AuthError::Crowded);
+    }
+    let random = Random { id: files::random()?, nonce: files::random()? };
+    let challenge = challenge::give(fingerprint, purpose, recovery, app.clock.now(), random);
+    app.store.put_challenge(&challenge).await?;
+    Ok(challenge)
+}
+
+/// Deletes old challenges and counts those that are left.
+pub(crate) async fn forget_challenges(app: &App, now: Timestamp) -> Result<(), StoreError> {
+    app.store.expire_challenges(now).await?;
+    app.auth.challenges.store(app.store.challenges().await?, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Turns an answered challenge, and the password where the key has one, into a session.
+async fn login(
+    app: &App,
+    caller: &Caller,
+    given: Given<'_>,
+    password: Option<&Sensitive>,
+) -> Result<Login, AuthError> {
+    let answered = answered(app, caller, given, Use::LOGIN).await?;
+    answered.must_be(KeyState::Active, app.clock.now())?;
+    check_password(app, &answered.key.fingerprint, password).await?;
+    answered.use_up(app).await?;
+    let Answered { key, .. } = answered;
+    let (fingerprint, auth_time) = (key.fingerprint, app.clock.now());
+    issue(app, Session { fingerprint, auth_time }, key.pseudonym)
+}
+
+/// Gives a new token for one that is still good.
+async fn renew(app: &App, headers: &HeaderMap) -> Result<Login, AuthError> {
+    let (session, pseudonym) = session_of(app, headers).await?.ok_or(AuthError::Missing)?;
+    issue(app, session, pseudonym)
+}
+
+fn issue(app: &App, session: Session, pseudonym: String) -> Result<Login, AuthError> {
+    let issued = app.auth.tokens.issue(session, app.clock.now(), files::random()?);
+    let issued = issued.ok_or(BadToken::Expired)?;
+    Ok(Login { issued, fingerprint: session.fingerprint, pseudonym })
+}
+
+/// The key whose holder asks, by a session token; nobody if there is no token.
+///
+/// A token dies with its key: the log is asked each time.
+pub(crate) async fn session(
+    app: &App,
+    headers: &HeaderMap,
+) -> Result<Option<Fingerprint>, AuthError> {
+    let session = counted(app, session_of(app, headers).await)?;
+    Ok(session.map(|(session, _)| session.fingerprint))
+}
+
+async fn session_of(
+    app: &App,
+    headers: &HeaderMap,
+) -> Result<Option<(Session, String)>, AuthError> {
+    if !headers.contains_key(::http::header::AUTHORIZATION) || app.token.is_in(headers) {
+        return Ok(None);
+    }
+    let now = app.clock.now();
+    let token = operator::bearer(headers).ok_or(BadToken::Foreign)?;
+    let session = app.auth.tokens.read(token, now)?;
+    match app.store.key(&session.fingerprint).await? {
+        Some(key) if key.state_at(now) == KeyState::Active => Ok(Some((session, key.pseudonym))),
+        _ => Err(AuthError::Ended),
+    }
+}
+
+/// Counts what is refused.
+fn counted<T>(app: &App, result: Result<T, AuthError>) -> Result<T, AuthError> {
+    if let Some(code) = result.as_ref().err().and_then(http::refusal) {
+        app.metrics.auth_refusals.with_label_values(&[code.as_str()]).inc();
+    }
+    result
+}
+
+/// Sets a key's password. Whoever replaces one must know it, and hold the key as well.
+async fn set_password(
+    app: &App,
+    caller: &Caller,
+    given: Given<'_>,
+    request: &Value,
+    new: &Sensitive,
+    current: Option<&Sensitive>,
+) -> Result<Fingerprint, AuthError> {
+    let new = Password::try_from(new)?;
+    let payload_hash = Some(payload_hash(request));
+    let of = Use { action: Action::Password, payload_hash, recovery: false };
+    let answered = answered(app, caller, given, of).await?;
+    answered.must_be(KeyState::Active, app.clock.now())?;
+    let fingerprint = answered.key.fingerprint;
+    let known = app.store.password_hash(&fingerprint).await?;
+    if let Some(hash) = known.clone() {
+        let current = current.ok_or(AuthError::PasswordMissing)?;
+        verify_password(app, &fingerprint, current, hash).await?;
+    }
+    let hash = app.auth.passwords.turn().await?.hash(new, files::random()?).await?;
+    answered.use_up(app).await?;
+    let now = app.clock.now();
+    if app.store.set_password(&fingerprint, &hash, known.as_deref(), now).await? {
+        Ok(fingerprint)
+    } else {
+        Err(AuthError::PasswordRaced)
+    }
+}
