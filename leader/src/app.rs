@@ -14,6 +14,7 @@ use diogenes_common::server::limits::Limiter;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::store::{Store, StoreError};
 use diogenes_common::telemetry;
+use diogenes_common::view::NoEffect;
 use diogenes_common::wire::node::Check;
 use http::HeaderMap;
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) token: OperatorToken,
     pub(crate) auth: Auth,
     pub(crate) append_policy: AppendPolicy,
+    /// Whether a key is registered with a proof of possession only.
+    pub(crate) require_key_proof: bool,
     pub(crate) heartbeat: Duration,
     pub(crate) max_quiet: Duration,
     pub(crate) clock: Arc<dyn Clock>,
@@ -152,6 +155,7 @@ impl<R: Into<Problem>> From<AppendError<R>> for Problem {
                 }
                 rule => Self::invalid("#/payload", rule.to_string()),
             },
+            AppendError::NoEffect { reason, .. } => no_effect(reason, ""),
             AppendError::Overloaded => {
                 Self::overloaded("too many events wait to be appended; try again soon")
             }
@@ -166,6 +170,62 @@ impl<R: Into<Problem>> From<AppendError<R>> for Problem {
             AppendError::Internal => Self::internal(),
         }
     }
+}
+
+/// What a client is told about a rule of state that its event breaks; `place` names the event if
+/// it is one of several.
+pub(crate) fn no_effect(reason: NoEffect, place: &str) -> Problem {
+    let (code, text) = match reason {
+        NoEffect::KeyAlreadyRegistered => {
+            (Code::KeyAlreadyRegistered, "this key is registered already")
+        }
+        NoEffect::UnknownKey => (
+            Code::KeyNotActive,
+            "this key is not registered; register it first, or send a `pseudonym`",
+        ),
+        NoEffect::KeyNotActive => {
+            (Code::KeyNotActive, "the key is expired, succeeded or revoked, and signs nothing new")
+        }
+        NoEffect::KeyNotExpired => {
+            (Code::ValidationFailed, "the key is not expired: leave `recovery` out")
+        }
+        NoEffect::ChallengeExpired => {
+            (Code::ChallengeExpired, "the challenge expired meanwhile; ask for another one")
+        }
+        NoEffect::LegacyRefused => (
+            Code::ChallengeFailed,
+            "this key signs whole challenges, or has a role: sign `signing_input`, not the nonce",
+        ),
+        NoEffect::AlreadyAttested => {
+            (Code::Conflict, "one of these events is an attestation that the log holds already")
+        }
+        NoEffect::UnknownParent => (
+            Code::InvalidManifest,
+            "the manifest lists an attestation that the log does not hold for this manifest",
+        ),
+        NoEffect::TypeNotSigned => (
+            Code::TypeNotSigned,
+            "this signer attested the manifest with another type, and the signature covers \
+             neither: sign the form that binds all",
+        ),
+        NoEffect::KeyHasOtherRole => {
+            (Code::KeyHasOtherRole, "the operator's key signs the log and can't end")
+        }
+        NoEffect::UnknownType
+        | NoEffect::AlreadyEndorsed
+        | NoEffect::NotEndorsed
+        | NoEffect::StaleStatement
+        | NoEffect::UnknownSigner
+        | NoEffect::NotAuthorized
+        | NoEffect::StaleProfile
+        | NoEffect::WitnessNotAuthorized
+        | NoEffect::WitnessStale => {
+            // The commands of those events decide by the same rules before they get here.
+            tracing::error!(%reason, "a decided entry had no effect; refused");
+            return Problem::internal();
+        }
+    };
+    Problem::new(code, format!("{place}{text}"))
 }
 
 /// How a problem names one event of several: in its text, and as the beginning of JSON pointers.

@@ -4,6 +4,7 @@
 //! commits them, signs what is durable and answers. See `docs/architecture.md`.
 
 mod app;
+mod attestations;
 mod auth;
 mod boot;
 mod commands;

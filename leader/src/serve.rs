@@ -10,7 +10,7 @@ use axum::Router;
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::config::{
     APPEND_POLICY, DATA_DIR, HEARTBEAT, LEGACY_CHALLENGE, LISTEN, MAX_QUIET, MIN_FREE,
-    OPERATOR_TOKEN, Settings,
+    OPERATOR_TOKEN, REQUIRE_KEY_PROOF, Settings,
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, FileLock, Role};
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::{App, Parts as AppParts};
+use crate::attestations;
 use crate::auth::{self, Auth, OperatorToken};
 use crate::boot::{self, Booted};
 use crate::cosigning::{self, Asked, Cosigning, Decided, Publisher};
@@ -112,14 +113,7 @@ impl Leader {
             epoch: EPOCH,
             operator: operator.public().clone(),
         };
-        let (facts, _) = watch::channel(Arc::new(Facts {
-            role: NodeRole::Leader,
-            version: env!("CARGO_PKG_VERSION"),
-            log: Some(log),
-            leader_url: None,
-            heartbeat_seconds: heartbeat.as_secs().max(1),
-            witness_quorum: QuorumRule { required: 0, of: 0 },
-        }));
+        let (facts, _) = watch::channel(Arc::new(facts(log, heartbeat)));
         let round = watch::Sender::new(None);
         let reads = Reads::new(Setup {
             store: store.clone(),
@@ -146,6 +140,7 @@ impl Leader {
             origin,
             token,
             append_policy: settings.value(&APPEND_POLICY),
+            require_key_proof: settings.value(&REQUIRE_KEY_PROOF),
             heartbeat,
             max_quiet: settings.value(&MAX_QUIET),
             clock,
@@ -246,6 +241,18 @@ impl Leader {
     }
 }
 
+/// What the leader says about itself before it knows any witness.
+fn facts(log: LogFacts, heartbeat: Duration) -> Facts {
+    Facts {
+        role: NodeRole::Leader,
+        version: env!("CARGO_PKG_VERSION"),
+        log: Some(log),
+        leader_url: None,
+        heartbeat_seconds: heartbeat.as_secs().max(1),
+        witness_quorum: QuorumRule { required: 0, of: 0 },
+    }
+}
+
 /// The operator's token: from the settings, else from the data directory, where it is made.
 fn token(settings: &Settings, data: &files::DataDir) -> Result<OperatorToken, Failure> {
     match settings.value(&OPERATOR_TOKEN) {
@@ -285,6 +292,7 @@ fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
         .merge(of(Class::Query, entries::router()))
         .merge(of(Class::Query, auth::router()))
         .merge(of(Class::Query, keys::router()))
+        .merge(of(Class::Query, attestations::router()))
         .merge(of(Class::Federation, witnessing::router()))
         .merge(of(Class::Federation, federation::router()))
         .merge(of(Class::Query, operator::router()))

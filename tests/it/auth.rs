@@ -2,21 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
-use diogenes_common::canonical;
-use diogenes_common::clock::{Clock, Timestamp};
-use diogenes_common::clock_system::SystemClock;
-use diogenes_common::keys::SigningKey;
-use diogenes_common::merkle::Hash;
+use diogenes_common::clock::Timestamp;
 use diogenes_tests::http::Node;
 use diogenes_tests::process::{Machine, free_address};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::api_federation::authorize;
+use crate::people::{Ahead, Holder, login, refused, told};
 use crate::raw::Answer;
 use crate::site::{Place, Running, TOKEN, now, on_both};
 
@@ -31,124 +27,6 @@ on_both!(
 const ENTRIES: &str = "/api/v1/log/entries";
 const MINUTE: i64 = 60_000;
 
-/// The real clock, put ahead by a test.
-#[derive(Clone, Default)]
-struct Ahead(Arc<AtomicI64>);
-
-impl Ahead {
-    fn pass(&self, millis: i64) {
-        self.0.fetch_add(millis, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Ahead {
-    fn now(&self) -> Timestamp {
-        SystemClock.now().plus_millis(self.0.load(Ordering::SeqCst))
-    }
-
-    fn steady_millis(&self) -> i64 {
-        SystemClock.steady_millis() + self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// The holder of a key.
-struct Holder(SigningKey);
-
-impl Holder {
-    fn new(seed: u8) -> Self {
-        Self(SigningKey::from_seed([seed; 32]))
-    }
-
-    /// One whose key the log knows, without proof of possession.
-    async fn registered(leader: &Running, seed: u8) -> Self {
-        let holder = Self::new(seed);
-        holder.register(leader, None).await;
-        holder
-    }
-
-    async fn register(&self, leader: &Running, expiration_date: Option<Timestamp>) {
-        let payload = json!({
-            "public_key": self.0.public().to_pem(),
-            "pseudonym": "Alice",
-            "key_algorithm": "ed25519",
-            "expiration_date": expiration_date,
-        });
-        let body = json!({ "payload": payload });
-        let answer = leader.post("/api/v1/keys/register", &body).send().await;
-        assert_eq!(answer.status, 201, "{answer}");
-    }
-
-    fn fingerprint(&self) -> String {
-        self.0.fingerprint().to_string()
-    }
-
-    async fn challenge(&self, leader: &Running, more: &Value) -> Value {
-        let mut body = json!({ "fingerprint": self.fingerprint() });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let answer = leader.post("/api/v1/auth/challenge", &body).send().await;
-        assert_eq!(answer.status, 200, "{answer}");
-        answer.json()
-    }
-
-    fn sign(&self, bytes: &[u8]) -> Value {
-        json!(self.0.sign(bytes))
-    }
-
-    /// The answer that covers what it is used for.
-    fn answer(&self, challenge: &Value, action: &str, request: Option<&Value>) -> Value {
-        let payload_hash = request.map(|request| Hash::of(&canonical::to_vec(request)));
-        let claim = json!({
-            "action": action,
-            "challenge_id": challenge["challenge_id"],
-            "expires_at": challenge["expires_at"],
-            "fingerprint": self.fingerprint(),
-            "nonce": challenge["nonce"],
-            "origin": "log.example/it",
-            "payload_hash": payload_hash,
-            "purpose": challenge["purpose"],
-            "recovery": challenge["recovery"],
-        });
-        let mut bytes = b"diogenes-challenge/v1\n".to_vec();
-        bytes.extend(canonical::to_vec(&claim));
-        self.sign(&bytes)
-    }
-
-    fn login_body(&self, challenge: &Value) -> Value {
-        let signature = self.answer(challenge, "login", None);
-        json!({ "challenge_id": challenge["challenge_id"], "challenge_signature": signature })
-    }
-
-    /// What the clients of the original send.
-    fn legacy_body(&self, challenge: &Value) -> Value {
-        let signature = self.sign(challenge["nonce"].as_str().unwrap().as_bytes());
-        json!({ "challenge_id": challenge["challenge_id"], "challenge_signature": signature })
-    }
-
-    async fn login(&self, leader: &Running) -> String {
-        let challenge = self.challenge(leader, &json!({ "purpose": "login" })).await;
-        let answer = login(leader, &self.login_body(&challenge)).await;
-        assert_eq!(answer.status, 200, "{answer}");
-        answer.json()["token"].as_str().unwrap().to_owned()
-    }
-
-    async fn legacy_login(&self, leader: &Running) -> Answer {
-        let challenge = self.challenge(leader, &json!({})).await;
-        login(leader, &self.legacy_body(&challenge)).await
-    }
-
-    async fn set_password(&self, leader: &Running, request: &Value) -> Answer {
-        let challenge = self.challenge(leader, &json!({})).await;
-        let mut body = request.clone();
-        body["challenge_id"] = challenge["challenge_id"].clone();
-        body["challenge_signature"] = self.answer(&challenge, "POST /auth/password", Some(request));
-        leader.post("/api/v1/auth/password", &body).send().await
-    }
-}
-
-async fn login(leader: &Running, body: &Value) -> Answer {
-    leader.post("/api/v1/auth/login", body).send().await
-}
-
 async fn renew(leader: &Running, token: &str) -> Answer {
     leader.request("POST", "/api/v1/auth/renew").token(token).send().await
 }
@@ -156,14 +34,6 @@ async fn renew(leader: &Running, token: &str) -> Answer {
 fn with(mut body: Value, name: &str, value: &str) -> Value {
     body[name] = json!(value);
     body
-}
-
-fn told(answer: &Answer) -> (u16, String) {
-    (answer.status, answer.problem())
-}
-
-fn refused(status: u16, code: &str) -> (u16, String) {
-    (status, code.to_owned())
 }
 
 async fn a_key_logs_in_with_an_answer_that_covers_the_login(place: Place) {

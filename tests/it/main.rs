@@ -5,13 +5,16 @@
 mod api_federation;
 mod api_log;
 mod api_tiles;
+mod attestations;
 mod auth;
 mod bad_input;
 mod configuration;
 mod cosigning;
 mod crash;
+mod keys;
 mod lies;
 mod metrics_doc;
+mod people;
 mod raw;
 mod seed_walkthrough;
 mod site;

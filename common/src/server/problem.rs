@@ -323,6 +323,12 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+impl From<std::convert::Infallible> for Problem {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
         Self::new(code, code.title())

@@ -14,7 +14,7 @@ mod rows;
 pub use apply::{Effect, NoEffect, apply, category_of, has_role, is_endorsed, needs};
 pub use identity::{may_attest, may_register, may_revoke, may_succeed};
 pub use lifecycle::{Ended, Ending, KeyState};
-pub use overlay::{Changes, LoadedRows, Needs, Overlay, Table};
+pub use overlay::{Changes, LoadedRows, Needs, Overlay, Savepoint, Table};
 pub use rows::{
     AttestationRow, AttestedTypeRow, EndorsedRow, KeyRow, ProfileRow, Reference, Role, Row,
     WitnessRow,

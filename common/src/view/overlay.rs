@@ -12,7 +12,12 @@ use crate::manifest::ShortId;
 #[derive(Clone, Debug)]
 pub struct Table<R: Row> {
     rows: BTreeMap<R::Key, Slot<R>>,
+    /// What rows were before they were written, since the savepoint.
+    before: Option<Vec<Before<R>>>,
 }
+
+/// A row before it was written; `None` if it was not even loaded.
+type Before<R> = (<R as Row>::Key, Option<Slot<R>>);
 
 #[derive(Clone, Debug)]
 struct Slot<R> {
@@ -22,7 +27,7 @@ struct Slot<R> {
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new() }
+        Self { rows: BTreeMap::new(), before: None }
     }
 }
 
@@ -57,7 +62,20 @@ impl<R: Row> Table<R> {
 
     /// Writes a row.
     pub fn put(&mut self, row: R) {
-        self.rows.insert(row.key(), Slot { row: Some(row), changed: true });
+        let key = row.key();
+        let before = self.rows.insert(key.clone(), Slot { row: Some(row), changed: true });
+        if let Some(written) = &mut self.before {
+            written.push((key, before));
+        }
+    }
+
+    fn roll_back(&mut self) {
+        for (key, slot) in self.before.take().into_iter().flatten().rev() {
+            match slot {
+                Some(slot) => self.rows.insert(key, slot),
+                None => self.rows.remove(&key),
+            };
+        }
     }
 
     /// The rows that the batch wrote, in the order of their keys.
@@ -97,6 +115,16 @@ impl Needs {
             && self.witnesses.is_empty()
             && self.attestations.is_empty()
             && self.attested_types.is_empty()
+    }
+
+    /// Adds what others need.
+    pub fn extend(&mut self, other: &Self) {
+        self.keys.extend(&other.keys);
+        self.endorsed.extend(&other.endorsed);
+        self.profiles.extend(&other.profiles);
+        self.witnesses.extend(&other.witnesses);
+        self.attestations.extend(&other.attestations);
+        self.attested_types.extend(&other.attested_types);
     }
 
     /// Everything that the log says about one key.
@@ -151,6 +179,16 @@ pub struct LoadedRows {
     pub attestations: Vec<AttestationRow>,
     /// Types of attestations whose signature does not cover them.
     pub attested_types: Vec<AttestedTypeRow>,
+}
+
+/// A state of an [`Overlay`] to go back to.
+#[derive(Debug)]
+pub struct Savepoint {
+    counts: BTreeMap<String, u64>,
+    new_keys: u64,
+    references: usize,
+    without_effect: usize,
+    last_event_id: u64,
 }
 
 /// What a batch changed in the views: the rows to write in its transaction.
@@ -215,6 +253,39 @@ impl Overlay {
         self.attested_types.load_all(rows.attested_types, &needs.attested_types);
     }
 
+    /// Remembers what is written from now on, until it is kept or rolled back. Costs what is
+    /// written meanwhile, however much is loaded.
+    pub fn savepoint(&mut self) -> Savepoint {
+        self.keys.before = Some(Vec::new());
+        self.endorsed.before = Some(Vec::new());
+        self.profiles.before = Some(Vec::new());
+        self.witnesses.before = Some(Vec::new());
+        self.attestations.before = Some(Vec::new());
+        self.attested_types.before = Some(Vec::new());
+        Savepoint {
+            counts: self.counts.clone(),
+            new_keys: self.new_keys,
+            references: self.references.len(),
+            without_effect: self.without_effect.len(),
+            last_event_id: self.last_event_id,
+        }
+    }
+
+    /// Undoes what was written since the newest savepoint.
+    pub fn roll_back(&mut self, to: Savepoint) {
+        self.keys.roll_back();
+        self.endorsed.roll_back();
+        self.profiles.roll_back();
+        self.witnesses.roll_back();
+        self.attestations.roll_back();
+        self.attested_types.roll_back();
+        self.counts = to.counts;
+        self.new_keys = to.new_keys;
+        self.references.truncate(to.references);
+        self.without_effect.truncate(to.without_effect);
+        self.last_event_id = to.last_event_id;
+    }
+
     /// What the batch changed.
     pub fn changes(&self) -> Changes {
         Changes {
@@ -230,5 +301,45 @@ impl Overlay {
             without_effect: self.without_effect.clone(),
             last_event_id: self.last_event_id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Binds;
+    use crate::merkle::Hash;
+
+    fn row(n: u8, attestation_type: &str) -> AttestedTypeRow {
+        AttestedTypeRow {
+            manifest_hash: Hash::of(&[n]),
+            signer: Fingerprint::new(Hash::of(&[n])),
+            binds: Binds::Manifest,
+            attestation_type: attestation_type.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_written_since_a_savepoint_is_undone_and_no_more() {
+        let mut overlay = Overlay::new(7);
+        overlay.attested_types.load(row(1, "loaded").key(), Some(row(1, "loaded")));
+        overlay.attested_types.put(row(2, "kept"));
+        overlay.counts.insert("x-a:b".to_owned(), 1);
+        let before = overlay.changes();
+
+        let savepoint = overlay.savepoint();
+        for kind in ["once", "twice"] {
+            for n in [1, 2, 3] {
+                overlay.attested_types.put(row(n, kind));
+            }
+        }
+        overlay.counts.insert("x-a:b".to_owned(), 9);
+        overlay.new_keys = 2;
+        overlay.last_event_id = 12;
+        overlay.roll_back(savepoint);
+
+        assert_eq!(overlay.changes(), before);
+        assert_eq!(overlay.attested_types.find(&row(1, "").key()), Some(&row(1, "loaded")));
+        assert!(!overlay.attested_types.is_loaded(&row(3, "").key()));
     }
 }

@@ -39,6 +39,13 @@ pub(crate) struct AuthProof {
     password: Option<Sensitive>,
 }
 
+impl AuthProof {
+    /// Whether it is about recovering an expired key.
+    pub(crate) const fn recovers(&self) -> bool {
+        self.recovery
+    }
+}
+
 /// What the holder of a key is said to want.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Act<'a> {
@@ -222,7 +229,7 @@ impl Answered {
 
 /// Checks the password of a key that has one. Only who showed to hold the key gets here, so that
 /// nobody else learns that there is one, or locks its holder out.
-pub(super) async fn check_password(
+pub(crate) async fn check_password(
     app: &App,
     key: &Fingerprint,
     given: Option<&Sensitive>,

@@ -1,7 +1,6 @@
 //! Who asks: the operator by a token, the holder of a key by an answered challenge or by the
 //! session token that a login gives.
 
-#[expect(dead_code, reason = "what changes keys will use it")]
 mod authorize;
 mod challenge;
 mod http;
@@ -27,17 +26,16 @@ use serde_json::Value;
 
 use challenge::{Random, Unanswerable, Use};
 use password::{BadLength, HashError, Password, Passwords};
-use sensitive::Sensitive;
+pub(crate) use sensitive::Sensitive;
 use token::{BadToken, Issued, Session, Tokens};
 use tries::{Tries, Wait};
 
-#[expect(unused_imports, reason = "what changes keys will use it")]
-pub(crate) use authorize::{Act, AuthProof, authorize};
+pub(crate) use authorize::{Act, AuthProof, authorize, check_password};
 pub(crate) use http::{REFUSALS, router};
 pub(crate) use operator::{Operator, OperatorToken};
 
 use crate::app::App;
-use authorize::{Answered, Given, answered, check_password, verify_password};
+use authorize::{Answered, Given, answered, verify_password};
 
 /// The most challenges that are kept at once. They fill a disk, not the memory: 200 MB.
 const MAX_CHALLENGES: u64 = 1_000_000;

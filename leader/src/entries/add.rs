@@ -58,7 +58,7 @@ pub(super) async fn add(
 /// The event of raw bytes; base64 needs no escapes in JSON, so this is canonical.
 fn raw_event(bytes: &[u8]) -> Option<Submitted> {
     let payload = format!("{{\"data\":\"{}\"}}", BASE64.encode(bytes)).into_bytes();
-    Some(Submitted { event_type: RAW.parse().ok()?, payload })
+    Some(Submitted { event_type: RAW.parse().ok()?, payload, auth: None })
 }
 
 /// The rule of a leaf's size in terms of what was sent.

@@ -1,30 +1,37 @@
 //! The command behind `POST /log/entries`.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
+use diogenes_common::event::{Event, Payload};
+use diogenes_common::keys::Fingerprint;
 use diogenes_common::leaf::MAX_LEAF_BYTES;
 use diogenes_common::merkle::Hash;
 use diogenes_common::store::{LocalWrite, Remembered};
-use diogenes_common::view::{Needs, Overlay};
+use diogenes_common::view::{self, Needs, Overlay};
 
 use super::parse::Submitted;
 use crate::app::Claim;
-use crate::keys::{CheckedRegistration, KeyAlreadyRegistered};
-use crate::sequencer::{Command, Context, Decision, NewEntry};
+use crate::attestations::Attest;
+use crate::sequencer::{Command, Context, Decision, LEAF_AROUND, NewEntry};
 
 /// An event that passed every check that needs no view.
 pub(super) enum Prepared {
     /// Any JSON under a namespaced type: no rule of state can refuse it.
     Generic(Submitted),
-    /// The registration of a key, by the rules of its own endpoint.
-    Registration(Box<CheckedRegistration>),
+    /// An event about a key, by the rules of its own endpoint.
+    Lifecycle { entry: NewEntry, event: Event },
+    /// An attestation, by those of its own.
+    Attestation(Box<Attest>),
 }
 
 /// Appends one event, or several, all or none.
 pub(super) struct Append {
     events: Vec<Prepared>,
+    needs: Needs,
     idempotency: Option<Idempotency>,
     bytes: usize,
+    entries: usize,
 }
 
 /// What repeats of this request are recognised by.
@@ -37,59 +44,79 @@ pub(super) struct Idempotency {
     pub(super) claim: Claim,
 }
 
-/// One of several events is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("event {index}: {reason}")]
-pub(super) struct Refused {
-    pub(super) index: usize,
-    #[source]
-    pub(super) reason: KeyAlreadyRegistered,
+impl Prepared {
+    /// An event about a key.
+    pub(super) fn lifecycle<P: Payload + Into<Event>>(payload: P) -> Self {
+        Self::Lifecycle { entry: NewEntry::of(&payload), event: payload.into() }
+    }
+
+    /// The key that the event registers, if it does.
+    fn registers(&self) -> Option<Fingerprint> {
+        match self {
+            Self::Lifecycle { event: Event::KeyRegistration(event), .. } => Some(event.fingerprint),
+            Self::Lifecycle { event: Event::KeySuccession(event), .. } => {
+                Some(event.new_fingerprint)
+            }
+            Self::Attestation(attest) => Some(attest.signer()),
+            Self::Generic(_) | Self::Lifecycle { .. } => None,
+        }
+    }
 }
 
 impl Append {
     pub(super) fn new(events: Vec<Prepared>, idempotency: Option<Idempotency>) -> Self {
-        let bytes = events
-            .iter()
-            .map(|event| match event {
-                // The five members of a leaf around the payload take about 250 bytes.
-                Prepared::Generic(event) => event.payload.len() + 320,
-                Prepared::Registration(_) => 4_096,
-            })
-            .map(|bytes| bytes.min(MAX_LEAF_BYTES))
-            .sum();
-        Self { events, idempotency, bytes }
+        let mut needs = Needs::default();
+        let (mut bytes, mut entries) = (0, 0);
+        for event in &events {
+            let (of, leaves) = match event {
+                Prepared::Generic(event) => (event.payload.len() + LEAF_AROUND, 1),
+                Prepared::Lifecycle { entry, event } => {
+                    view::needs(event, &mut needs);
+                    (entry.payload.len() + LEAF_AROUND, 1)
+                }
+                Prepared::Attestation(attest) => {
+                    attest.needs(&mut needs);
+                    (attest.bytes(), Command::entries(&**attest))
+                }
+            };
+            bytes += of.min(leaves * MAX_LEAF_BYTES);
+            entries += leaves;
+        }
+        Self { events, needs, idempotency, bytes, entries }
     }
 }
 
 impl Command for Append {
-    type Refusal = Refused;
+    type Refusal = Infallible;
 
     fn needs(&self, needs: &mut Needs) {
-        for event in &self.events {
-            if let Prepared::Registration(registration) = event {
-                needs.key(registration.event().fingerprint);
-            }
-        }
+        needs.extend(&self.needs);
     }
 
-    fn decide(&mut self, context: &Context<'_>, overlay: &Overlay) -> Result<Decision, Refused> {
-        let mut registered = BTreeSet::new();
+    fn decide(&mut self, context: &Context<'_>, overlay: &Overlay) -> Result<Decision, Infallible> {
         let events = std::mem::take(&mut self.events);
-        let count = events.len() as u64;
+        // What one event alone says already is found; of several, none is written twice.
+        if let [Prepared::Attestation(attest)] = &events[..]
+            && let Some(id) = attest.known(overlay)
+        {
+            return Ok(Decision::Found { id });
+        }
+        let mut registered = BTreeSet::new();
         let mut entries = Vec::with_capacity(events.len());
         for (index, event) in events.into_iter().enumerate() {
-            entries.push(match event {
-                Prepared::Generic(event) => {
-                    NewEntry { event_type: event.event_type, payload: event.payload }
+            let registers = event.registers();
+            match event {
+                Prepared::Generic(Submitted { event_type, payload, .. }) => {
+                    entries.push(NewEntry { event_type, payload, index });
                 }
-                Prepared::Registration(registration) => {
-                    let refused = |reason| Refused { index, reason };
-                    if !registered.insert(registration.event().fingerprint) {
-                        return Err(refused(KeyAlreadyRegistered));
-                    }
-                    registration.decide(overlay).map_err(refused)?
+                Prepared::Lifecycle { entry, .. } => entries.push(entry.at(index)),
+                Prepared::Attestation(attest) => {
+                    let is_new = !registered.contains(&attest.signer());
+                    let of = attest.entries(overlay, is_new);
+                    entries.extend(of.into_iter().map(|entry| entry.at(index)));
                 }
-            });
+            }
+            registered.extend(registers);
         }
         let local = self.idempotency.as_ref().map(|request| {
             LocalWrite::Remember(Remembered {
@@ -97,7 +124,7 @@ impl Command for Append {
                 key: request.key.clone(),
                 body_hash: request.body_hash,
                 first_id: context.size.get() + 1,
-                count,
+                count: entries.len() as u64,
                 created_at: context.now,
             })
         });
@@ -109,7 +136,7 @@ impl Command for Append {
     }
 
     fn entries(&self) -> usize {
-        self.events.len()
+        self.entries
     }
 
     fn is_generic(&self) -> bool {

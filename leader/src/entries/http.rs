@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use diogenes_common::config::AppendPolicy;
+use diogenes_common::event::{Attestation, KeyRegistration, KeySuccession, Payload as _};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::{Hash, ProofPlan};
 use diogenes_common::read::{self, Snapshot};
@@ -17,12 +18,14 @@ use http::{HeaderMap, StatusCode};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::append::Refused;
 use super::parse::{self, ParseError, Shape, Submission};
-use super::{EventError, Recalled, Request, Sender, SubmitError, recall, submit};
-use crate::app::{App, place_of};
+use super::{
+    EventError, Origin, Recalled, Request, Sender, SubmitError, Submittal, recall, submit,
+};
+use crate::app::{App, no_effect, place_of};
+use crate::attestations::attest_problem;
 use crate::auth;
-use crate::keys;
+use crate::keys::{self, KeyError};
 use crate::sequencer::Appended;
 use crate::witnessing::network;
 
@@ -88,11 +91,20 @@ async fn post_entries(
         }
     };
     if sender != Sender::Operator {
-        app.limiter.take(Class::KeyRegistration, caller.ip(), submission.registrations())?;
+        let keys = submission.count(&[KeyRegistration::EVENT_TYPE, KeySuccession::EVENT_TYPE]);
+        app.limiter.take(Class::KeyRegistration, caller.ip(), keys)?;
+        let attestations = submission.count(&[Attestation::EVENT_TYPE]);
+        app.limiter.take(Class::AttestationEvent, caller.ip(), attestations)?;
     }
-    let Appended { leaves, snapshot } =
-        submit(&app, Request { submission, sender, idempotency }).await?;
-    answer(&app, StatusCode::CREATED, &leaves, &snapshot, many).await
+    let from = Origin { sender, caller: &caller, headers: &headers };
+    match submit(&app, Request { submission, from, idempotency }).await? {
+        Submittal::Appended(Appended { leaves, snapshot }) => {
+            answer(&app, StatusCode::CREATED, &leaves, &snapshot, many).await
+        }
+        Submittal::Found { leaves, snapshot } => {
+            answer(&app, StatusCode::OK, &leaves, &snapshot, many).await
+        }
+    }
 }
 
 /// Who sends this; a token that opens nothing is refused where one is needed.
@@ -140,7 +152,9 @@ async fn answer(
     snapshot: &Snapshot,
     many: bool,
 ) -> Result<Response, Problem> {
-    let first = leaves.first().ok_or_else(Problem::internal)?;
+    // One event may become two entries: what it asks for comes last.
+    let first = if many { leaves.first() } else { leaves.last() };
+    let first = first.ok_or_else(Problem::internal)?;
     let body = if many {
         many_json(leaves, snapshot)
     } else {
@@ -228,26 +242,39 @@ impl From<SubmitError> for Problem {
         let text = error.to_string();
         match error {
             SubmitError::Parse(error) => parse_problem(&error),
-            SubmitError::Event { index, error } => event_problem(index, &error),
+            SubmitError::Event { index, error } => event_problem(index, error),
             SubmitError::NotShown => Self::log_unreachable(),
             SubmitError::StillRunning => Self::new(Code::IdempotencyInProgress, text),
             SubmitError::OtherBody => Self::new(Code::IdempotencyConflict, text),
             SubmitError::Store(error) => error.into(),
             SubmitError::Append(error) => error.into(),
+            SubmitError::NoEffect { index, reason } => no_effect(reason, &place_of(index).0),
         }
     }
 }
 
-fn event_problem(index: Option<usize>, error: &EventError) -> Problem {
+/// The types that can be posted.
+const TYPES: &str = "use key_registration, key_succession, key_revocation, attestation or \
+                     x-<namespace>:<name>";
+
+fn event_problem(index: Option<usize>, error: EventError) -> Problem {
     let (place, pointer) = place_of(index);
     let text = format!("{place}{error}");
     let at_type = format!("{pointer}/event_type");
     match error {
-        EventError::Reserved(_) => Problem::new(Code::EventTypeReserved, text)
-            .error(at_type, "use key_registration or x-<namespace>:<name>"),
-        EventError::NotYet(_) => Problem::new(Code::ValidationFailed, text)
-            .error(at_type, "use key_registration or x-<namespace>:<name>"),
-        EventError::Registration(error) => keys::registration_problem(error, index),
+        EventError::Reserved(_) => {
+            Problem::new(Code::EventTypeReserved, text).error(at_type, TYPES)
+        }
+        EventError::NotYet(_) => Problem::new(Code::ValidationFailed, text).error(at_type, TYPES),
+        EventError::Registration(error) => keys::registration_problem(&error, index),
+        EventError::Key(KeyError::Request(error)) => keys::request_problem(&error, index),
+        EventError::Key(error) => error.into(),
+        EventError::Attestation(error) => attest_problem(error, index),
+        EventError::Auth(detail) => {
+            let unknown = detail.starts_with("unknown field");
+            let code = if unknown { Code::UnknownField } else { Code::ValidationFailed };
+            Problem::new(code, text).error(format!("{pointer}/auth"), detail)
+        }
         EventError::SessionNeeded | EventError::TokenNeeded => {
             Problem::new(Code::Unauthorized, text)
         }
@@ -276,10 +303,4 @@ fn parse_problem(error: &ParseError) -> Problem {
     };
     let text = error.to_string();
     Problem::new(code, text.clone()).error(pointer, text)
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        Self::new(Code::KeyAlreadyRegistered, refused.to_string())
-    }
 }

@@ -5,23 +5,32 @@ mod append;
 mod http;
 mod parse;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diogenes_common::clock::Timestamp;
+use ::http::HeaderMap;
 use diogenes_common::config::AppendPolicy;
-use diogenes_common::event::{KeyRegistration, Payload as _};
+use diogenes_common::event::{
+    Attestation, BadRequest, KeyRegistration, KeyRevocation, KeySuccession, Payload as _,
+};
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::leaf::{Leaf, MAX_LEAF_BYTES};
 use diogenes_common::merkle::Hash;
 use diogenes_common::read::Snapshot;
+use diogenes_common::server::Caller;
 use diogenes_common::store::StoreError;
+use diogenes_common::view::NoEffect;
 
-use append::{Append, Idempotency, Prepared, Refused};
+use append::{Append, Idempotency, Prepared};
 use parse::{ParseError, Submission, Submitted};
 
 use crate::app::App;
-use crate::keys::{BadRegistration, RegistrationRequest};
+use crate::attestations::{self, AttestError, AttestationRequest};
+use crate::auth::AuthProof;
+use crate::keys::{
+    BadRegistration, EndRequest, KeyError, RegistrationRequest, revocation, succession,
+};
 use crate::sequencer::{AppendError, Appended, Outcome};
 
 pub(crate) use http::router;
@@ -36,10 +45,41 @@ enum Sender {
 }
 
 /// A request, read and not yet judged.
-struct Request {
+struct Request<'a> {
     submission: Submission,
-    sender: Sender,
+    from: Origin<'a>,
     idempotency: Option<Idempotency>,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    sender: Sender,
+    caller: &'a Caller,
+    headers: &'a HeaderMap,
+}
+
+/// What a request came to.
+enum Submittal {
+    Appended(Appended),
+    /// The log says it already.
+    Found {
+        leaves: Vec<Leaf>,
+        snapshot: Arc<Snapshot>,
+    },
+}
+
+impl<'a> Origin<'a> {
+    /// The event as a request to its own endpoint.
+    fn to_end(
+        self,
+        event: &Submitted,
+        auth: Option<&'a AuthProof>,
+    ) -> Result<EndRequest<'a>, EventError> {
+        let payload = serde_json::from_slice(&event.payload)
+            .map_err(|error| KeyError::from(BadRequest::Shape(error.to_string())))?;
+        Ok(EndRequest { payload, auth, caller: self.caller, headers: self.headers })
+    }
 }
 
 /// What is known of a request that carries an idempotency key.
@@ -70,7 +110,9 @@ enum SubmitError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Append(#[from] AppendError<Refused>),
+    Append(#[from] AppendError<Infallible>),
+    #[error("the log does not allow this as it stands: {reason}")]
+    NoEffect { index: Option<usize>, reason: NoEffect },
 }
 
 /// Why one event can't be appended.
@@ -80,6 +122,12 @@ enum EventError {
     Reserved(String),
     #[error("{0}")]
     Registration(BadRegistration),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Attestation(#[from] AttestError),
+    #[error("auth: {0}")]
+    Auth(String),
     #[error("{0} is an event type of the log that this version does not take")]
     NotYet(String),
     #[error("events of your own types need a session here, see /auth/login (APPEND_POLICY)")]
@@ -125,22 +173,32 @@ async fn covering(app: &App, id: u64) -> Option<Arc<Snapshot>> {
 }
 
 /// Appends what was submitted.
-async fn submit(app: &App, request: Request) -> Result<Appended, SubmitError> {
-    let Request { submission, sender, idempotency } = request;
+async fn submit(app: &App, request: Request<'_>) -> Result<Submittal, SubmitError> {
+    let Request { submission, from, idempotency } = request;
     let (events, many) = match submission {
         Submission::One(event) => (vec![event], false),
         Submission::Many(events) => (events, true),
     };
-    let now = app.clock.now();
-    let prepared = events
-        .into_iter()
-        .enumerate()
-        .map(|(index, event)| {
-            prepare(app, event, now, sender)
-                .map_err(|error| SubmitError::Event { index: many.then_some(index), error })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    append(app, Append::new(prepared, idempotency)).await
+    let mut prepared = Vec::with_capacity(events.len());
+    for (index, event) in events.into_iter().enumerate() {
+        let index = many.then_some(index);
+        let event = prepare(app, event, from).await;
+        prepared.push(event.map_err(|error| SubmitError::Event { index, error })?);
+    }
+    match app.sequencer.submit(Append::new(prepared, idempotency)).await {
+        Ok(Outcome::Appended(appended)) => Ok(Submittal::Appended(appended)),
+        Ok(Outcome::Found { id }) => {
+            let snapshot = covering(app, id).await.ok_or(SubmitError::NotShown)?;
+            Ok(Submittal::Found {
+                leaves: app.store.entries(id - 1, id, u64::MAX).await?,
+                snapshot,
+            })
+        }
+        Err(AppendError::NoEffect { index, reason }) => {
+            Err(SubmitError::NoEffect { index: many.then_some(index), reason })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Appends an event of a namespace that is the log's own.
@@ -151,11 +209,7 @@ async fn append_generic(
 ) -> Result<Appended, SubmitError> {
     let prepared = generic(app.append_policy, event, sender)
         .map_err(|error| SubmitError::Event { index: None, error })?;
-    append(app, Append::new(vec![prepared], None)).await
-}
-
-async fn append(app: &App, command: Append) -> Result<Appended, SubmitError> {
-    match app.sequencer.submit(command).await? {
+    match app.sequencer.submit(Append::new(vec![prepared], None)).await? {
         Outcome::Appended(appended) => Ok(appended),
         Outcome::Found { .. } => Err(AppendError::Internal.into()),
     }
@@ -181,25 +235,34 @@ fn generic(policy: AppendPolicy, event: Submitted, sender: Sender) -> Result<Pre
     Ok(Prepared::Generic(event))
 }
 
-fn prepare(
-    app: &App,
-    event: Submitted,
-    now: Timestamp,
-    sender: Sender,
-) -> Result<Prepared, EventError> {
-    let event_type = event.event_type.as_str();
+/// Brings an event through the rules of its own endpoint, as far as they need no view.
+async fn prepare(app: &App, event: Submitted, from: Origin<'_>) -> Result<Prepared, EventError> {
     if event.event_type.is_namespaced() {
         if matches!(event.event_type.namespace(), Some("x-diogenes" | "x-tlog" | "x-oversight")) {
-            return Err(EventError::Reserved(event_type.to_owned()));
+            return Err(EventError::Reserved(event.event_type.to_string()));
         }
-        return generic(app.append_policy, event, sender);
+        return generic(app.append_policy, event, from.sender);
     }
-    match event_type {
+    match event.event_type.as_str() {
         KeyRegistration::EVENT_TYPE => {
             let registration = RegistrationRequest::read(&event.payload)
-                .and_then(|request| request.check(&app.origin, now))
+                .and_then(|of| of.check(&app.origin, app.clock.now(), app.require_key_proof))
                 .map_err(EventError::Registration)?;
-            Ok(Prepared::Registration(Box::new(registration)))
+            Ok(Prepared::lifecycle(registration))
+        }
+        KeySuccession::EVENT_TYPE => {
+            let auth = auth_of(&event)?;
+            Ok(Prepared::lifecycle(succession(app, from.to_end(&event, auth.as_ref())?).await?))
+        }
+        KeyRevocation::EVENT_TYPE => {
+            let auth = auth_of(&event)?;
+            Ok(Prepared::lifecycle(revocation(app, from.to_end(&event, auth.as_ref())?).await?))
+        }
+        Attestation::EVENT_TYPE => {
+            let request = AttestationRequest::read(&event.payload).map_err(AttestError::from)?;
+            let signed = request.check().map_err(AttestError::from)?;
+            let attest = attestations::prepare(app, from.headers, signed).await?;
+            Ok(Prepared::Attestation(Box::new(attest)))
         }
         "log_genesis"
         | "leader_epoch"
@@ -207,9 +270,15 @@ fn prepare(
         | "anchor"
         | "operator_endorsement"
         | "operator_endorsement_revocation"
-        | "operator_profile" => Err(EventError::Reserved(event_type.to_owned())),
+        | "operator_profile" => Err(EventError::Reserved(event.event_type.to_string())),
         other => Err(EventError::NotYet(other.to_owned())),
     }
+}
+
+/// The `auth` object of an event.
+fn auth_of(event: &Submitted) -> Result<Option<AuthProof>, EventError> {
+    let auth = event.auth.clone().map(serde_json::from_value).transpose();
+    auth.map_err(|error| EventError::Auth(error.to_string()))
 }
 
 #[cfg(test)]

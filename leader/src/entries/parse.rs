@@ -1,7 +1,7 @@
 //! Reading submitted events: one object, an array, or NDJSON. Pure.
 
 use diogenes_common::canonical::{self, JsonError};
-use diogenes_common::event::{KeyRegistration, Payload as _};
+use diogenes_common::event::{KeyRevocation, KeySuccession, Payload as _};
 use diogenes_common::leaf::EventType;
 use serde_json::Value;
 
@@ -15,7 +15,12 @@ const PAYLOAD_DEPTH: usize = 32;
 pub(crate) struct Submitted {
     pub(crate) event_type: EventType,
     pub(crate) payload: Vec<u8>,
+    /// The `auth` object of an event that takes one.
+    pub(crate) auth: Option<Value>,
 }
+
+/// The event types that take an `auth` object.
+const WITH_AUTH: [&str; 2] = [KeySuccession::EVENT_TYPE, KeyRevocation::EVENT_TYPE];
 
 /// One event or many: they are answered differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +30,14 @@ pub(super) enum Submission {
 }
 
 impl Submission {
-    /// How many of the events register a key.
-    pub(super) fn registrations(&self) -> u32 {
+    /// How many of the events are of one of these types.
+    pub(super) fn count(&self, types: &[&str]) -> u32 {
         let events = match self {
             Self::One(event) => std::slice::from_ref(event),
             Self::Many(events) => events,
         };
-        let registers =
-            |event: &&Submitted| event.event_type.as_str() == KeyRegistration::EVENT_TYPE;
-        u32::try_from(events.iter().filter(registers).count()).unwrap_or(u32::MAX)
+        let counts = |event: &&Submitted| types.contains(&event.event_type.as_str());
+        u32::try_from(events.iter().filter(counts).count()).unwrap_or(u32::MAX)
     }
 }
 
@@ -168,18 +172,24 @@ fn canonical_event(bytes: &[u8]) -> Option<Submitted> {
     let event_type = std::str::from_utf8(&rest[..quote]).ok()?.parse().ok()?;
     let payload = rest[quote..].strip_prefix(BETWEEN)?.strip_suffix(b"}")?;
     let is_object = payload.first() == Some(&b'{');
-    (is_object && canonical::check(payload, PAYLOAD_DEPTH).is_ok())
-        .then(|| Submitted { event_type, payload: payload.to_vec() })
+    (is_object && canonical::check(payload, PAYLOAD_DEPTH).is_ok()).then(|| Submitted {
+        event_type,
+        payload: payload.to_vec(),
+        auth: None,
+    })
 }
 
 fn event(place: Place, value: Value) -> Result<Submitted, ParseError> {
     let wrong = |shape| ParseError::Shape { place, shape };
     let Value::Object(mut members) = value else { return Err(wrong(Shape::NotAnObject)) };
-    let event_type = match members.remove("event_type") {
+    let event_type: EventType = match members.remove("event_type") {
         None => return Err(wrong(Shape::Missing("event_type"))),
         Some(Value::String(text)) => text.parse().map_err(|_| wrong(Shape::UnknownType))?,
         Some(_) => return Err(wrong(Shape::TypeIsNoText)),
     };
+    let takes_auth = WITH_AUTH.contains(&event_type.as_str());
+    let auth =
+        if takes_auth { members.remove("auth").filter(|auth| !auth.is_null()) } else { None };
     let payload = match members.remove("payload") {
         None => return Err(wrong(Shape::Missing("payload"))),
         Some(payload @ Value::Object(_)) => canonical::to_vec(&payload),
@@ -187,7 +197,7 @@ fn event(place: Place, value: Value) -> Result<Submitted, ParseError> {
     };
     match members.into_iter().next() {
         Some((name, _)) => Err(wrong(Shape::UnknownMember(name.chars().take(64).collect()))),
-        None => Ok(Submitted { event_type, payload }),
+        None => Ok(Submitted { event_type, payload, auth }),
     }
 }
 
@@ -203,6 +213,7 @@ mod tests {
         Submitted {
             event_type: event_type.parse().expect("a type"),
             payload: payload.as_bytes().to_vec(),
+            auth: None,
         }
     }
 

@@ -1,26 +1,45 @@
-//! Keys: registering them on the log. Reading them is the same on every node (`common::read`).
+//! Keys: registering them on the log, replacing and revoking them. Reading them is the same on
+//! every node (`common::read`).
 
+mod end;
 mod http;
 mod register;
 
+use diogenes_common::event::{BadRequest, Event, Payload};
+use diogenes_common::leaf::Leaf;
 use diogenes_common::server::problem::{Code, Problem};
 
+pub(crate) use end::{EndRequest, revocation, succession};
 pub(crate) use http::router;
-pub(crate) use register::{
-    BadRegistration, CheckedRegistration, KeyAlreadyRegistered, RegistrationRequest,
-};
+pub(crate) use register::{BadRegistration, RegistrationRequest};
 
 use crate::app::{App, place_of};
-use crate::sequencer::{AppendError, Appended, Outcome};
-use register::Register;
+use crate::auth::AuthError;
+use crate::sequencer::{AppendError, Lifecycle, Outcome};
 
-/// Registers a key, or says why it can't be.
-async fn register(
+/// Why a key can't be succeeded or revoked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// The request itself.
+    #[error(transparent)]
+    Request(#[from] BadRequest),
+    /// Its holder did not say so.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The log.
+    #[error(transparent)]
+    Append(#[from] AppendError<std::convert::Infallible>),
+}
+
+/// Appends one event about a key.
+async fn append<P: Payload + Into<Event>>(
     app: &App,
-    registration: CheckedRegistration,
-) -> Result<Appended, AppendError<KeyAlreadyRegistered>> {
-    match app.sequencer.submit(Register(registration)).await? {
-        Outcome::Appended(appended) => Ok(appended),
+    payload: P,
+) -> Result<Leaf, AppendError<std::convert::Infallible>> {
+    match app.sequencer.submit(Lifecycle::new(payload)).await? {
+        Outcome::Appended(appended) => {
+            appended.leaves.into_iter().next().ok_or(AppendError::Internal)
+        }
         Outcome::Found { .. } => Err(AppendError::Internal),
     }
 }
@@ -46,11 +65,39 @@ pub(crate) fn registration_problem(error: &BadRegistration, index: Option<usize>
         BadRegistration::PrivateKey => Problem::new(Code::PrivateKeyInRequest, text),
         BadRegistration::Proof => Problem::new(Code::InvalidSignature, text.clone())
             .error(format!("{pointer}/payload/proof"), text),
+        BadRegistration::ProofNeeded => Problem::new(Code::ValidationFailed, text.clone())
+            .error(format!("{pointer}/payload/proof"), text),
     }
 }
 
-impl From<KeyAlreadyRegistered> for Problem {
-    fn from(error: KeyAlreadyRegistered) -> Self {
-        Self::new(Code::KeyAlreadyRegistered, error.to_string())
+/// What a client is told about a request that can't become an entry.
+pub(crate) fn request_problem(error: &BadRequest, index: Option<usize>) -> Problem {
+    let (place, pointer) = place_of(index);
+    let text = format!("{place}{error}");
+    match error {
+        BadRequest::Shape(shape) => {
+            let unknown = shape.starts_with("unknown field");
+            let code = if unknown { Code::UnknownField } else { Code::ValidationFailed };
+            Problem::new(code, text.clone()).error(format!("{pointer}/payload"), text)
+        }
+        BadRequest::Member { member, detail } => {
+            let code = match *member {
+                "new_public_key" => Code::InvalidPublicKey,
+                _ => Code::ValidationFailed,
+            };
+            Problem::new(code, text).error(format!("{pointer}/payload/{member}"), detail.clone())
+        }
+        BadRequest::Proof { member } => Problem::new(Code::InvalidSignature, text.clone())
+            .error(format!("{pointer}/payload/{member}"), text),
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Request(error) => request_problem(&error, None),
+            KeyError::Auth(error) => error.into(),
+            KeyError::Append(error) => error.into(),
+        }
     }
 }

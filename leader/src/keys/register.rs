@@ -1,14 +1,11 @@
 //! Registering a key: the request, its rules, the command.
 
 use diogenes_common::clock::Timestamp;
+use diogenes_common::event::KeyRegistration;
 use diogenes_common::event::text::Name;
-use diogenes_common::event::{KeyRegistration, Payload as _};
 use diogenes_common::head::Origin;
 use diogenes_common::keys::{HolderKey, HolderSignature, KeyAlgorithm};
-use diogenes_common::view::{self, Needs, Overlay};
 use serde::Deserialize;
-
-use crate::sequencer::{Command, Context, Decision, NewEntry};
 
 /// What a client sends to register a key (`payload` of `POST /keys/register`, or the payload of
 /// a `key_registration` event).
@@ -33,10 +30,6 @@ pub(crate) struct RegistrationRequest {
     pub(crate) proof: Option<String>,
 }
 
-/// A registration whose key was parsed and whose proof, if it has one, was checked.
-#[derive(Clone, Debug)]
-pub(crate) struct CheckedRegistration(KeyRegistration);
-
 /// Why a registration can't be taken, whatever the log holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadRegistration {
@@ -57,6 +50,9 @@ pub(crate) enum BadRegistration {
     /// Somebody sent a private key.
     #[error("the body holds a private key; send the public key, and replace this key pair")]
     PrivateKey,
+    /// This log takes no registration without proof.
+    #[error("this log registers keys with a proof of possession only; send `proof`")]
+    ProofNeeded,
     /// The proof does not verify.
     #[error("the proof does not verify over this log's origin and the payload")]
     Proof,
@@ -75,12 +71,13 @@ impl RegistrationRequest {
         })
     }
 
-    /// Checks everything that does not depend on the log's state.
+    /// Checks everything that does not depend on the log's state; answers the event to log.
     pub(crate) fn check(
         self,
         origin: &Origin,
         now: Timestamp,
-    ) -> Result<CheckedRegistration, BadRegistration> {
+        proof_needed: bool,
+    ) -> Result<KeyRegistration, BadRegistration> {
         let member = |member, detail: String| BadRegistration::Member { member, detail };
         if self.public_key.contains("PRIVATE KEY") {
             return Err(BadRegistration::PrivateKey);
@@ -119,57 +116,15 @@ impl RegistrationRequest {
             pseudonym,
             public_key: key.clone(),
         };
+        if self.proof.is_none() && proof_needed {
+            return Err(BadRegistration::ProofNeeded);
+        }
         if let Some(proof) = self.proof {
             let given = HolderSignature::from_base64(&proof)
                 .map_err(|error| member("proof", error.to_string()))?;
             let kept = key.accept(&event.proof_bytes(origin), given.as_bytes());
             event.proof = Some(kept.map_err(|_| BadRegistration::Proof)?);
         }
-        Ok(CheckedRegistration(event))
-    }
-}
-
-impl CheckedRegistration {
-    /// The event as it will be logged.
-    pub(crate) fn event(&self) -> &KeyRegistration {
-        &self.0
-    }
-
-    /// The entry to append, if the log has no better registration of the key.
-    pub(crate) fn decide(&self, overlay: &Overlay) -> Result<NewEntry, KeyAlreadyRegistered> {
-        view::may_register(overlay, &self.0).map_err(|_| KeyAlreadyRegistered)?;
-        Ok(NewEntry {
-            event_type: KeyRegistration::EVENT_TYPE.parse().expect("a known event type"),
-            payload: self.0.to_payload(),
-        })
-    }
-}
-
-/// The log holds a registration of this key that the new one can't replace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this key is registered already")]
-pub(crate) struct KeyAlreadyRegistered;
-
-/// Registers one key.
-pub(super) struct Register(pub(super) CheckedRegistration);
-
-impl Command for Register {
-    type Refusal = KeyAlreadyRegistered;
-
-    fn needs(&self, needs: &mut Needs) {
-        needs.key(self.0.event().fingerprint);
-    }
-
-    fn decide(
-        &mut self,
-        _: &Context<'_>,
-        overlay: &Overlay,
-    ) -> Result<Decision, KeyAlreadyRegistered> {
-        let entry = self.0.decide(overlay)?;
-        Ok(Decision::Append { entries: vec![entry], local: Vec::new() })
-    }
-
-    fn bytes(&self) -> usize {
-        4_096
+        Ok(event)
     }
 }

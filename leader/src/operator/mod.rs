@@ -18,7 +18,7 @@ pub(crate) use shapes::{
     EndorseBody, IncidentItem, IncidentList, PendingList, ProfileBody, ReservedAnswer,
 };
 pub(crate) use statements::{
-    Endorsement, STATEMENT_BYTES, SetProfile, StatementRefusal, endorsement, entry,
+    Endorsement, STATEMENT_BYTES, SetProfile, StatementRefusal, endorsement,
 };
 
 use crate::app::App;

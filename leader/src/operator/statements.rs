@@ -1,9 +1,8 @@
 //! The operator's statements as commands: endorse, revoke, set a profile.
 
 use diogenes_common::event::text::{Name, ServerUrl};
-use diogenes_common::event::{OperatorEndorsement, OperatorEndorsementRevocation, Payload};
+use diogenes_common::event::{OperatorEndorsement, OperatorEndorsementRevocation};
 use diogenes_common::keys::{Fingerprint, HolderKey};
-use diogenes_common::leaf::EventType;
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::statement::{
     Category, OperatorStatement, Profile, ProfileClaim, ProfileType, Verb, Verified,
@@ -101,7 +100,7 @@ pub(crate) fn endorsement(
         }
     }
     let statement = statement(context, fingerprint, category, name, Verb::Endorse, context.size);
-    Ok(Endorsement::New(entry(&OperatorEndorsement::sign(
+    Ok(Endorsement::New(NewEntry::of(&OperatorEndorsement::sign(
         statement,
         key.clone(),
         context.operator,
@@ -138,7 +137,7 @@ impl Command for Revoke {
                 let name = row.name.clone().and_then(|name| Name::try_from(name).ok());
                 let statement =
                     statement(context, self.fingerprint, category, name, Verb::Revoke, after);
-                Some(entry(&OperatorEndorsementRevocation::sign(
+                Some(NewEntry::of(&OperatorEndorsementRevocation::sign(
                     statement,
                     key,
                     row.entry_id,
@@ -188,7 +187,7 @@ impl Command for SetProfile {
             return Err(StatementRefusal::StaleProfile);
         }
         let profile: &Profile = &self.0;
-        Ok(Decision::Append { entries: vec![entry(profile)], local: Vec::new() })
+        Ok(Decision::Append { entries: vec![NewEntry::of(profile)], local: Vec::new() })
     }
 
     fn bytes(&self) -> usize {
@@ -233,18 +232,12 @@ impl Command for DescribeNode {
             kind: self.kind,
         };
         let profile = claim.into_profile(context.operator);
-        Ok(Decision::Append { entries: vec![entry(&profile)], local: Vec::new() })
+        Ok(Decision::Append { entries: vec![NewEntry::of(&profile)], local: Vec::new() })
     }
 
     fn bytes(&self) -> usize {
         STATEMENT_BYTES
     }
-}
-
-/// An entry of this payload.
-pub(crate) fn entry<P: Payload>(payload: &P) -> NewEntry {
-    let event_type: EventType = P::EVENT_TYPE.parse().expect("a known event type");
-    NewEntry { event_type, payload: payload.to_payload() }
 }
 
 fn may_describe(

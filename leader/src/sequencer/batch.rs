@@ -113,12 +113,12 @@ impl Batch {
                 // One generic event changes nothing until its leaf is accepted; anything else
                 // may have to be taken back.
                 let undo = (entries.len() > 1 || !generic)
-                    .then(|| (self.chain.clone(), self.overlay.clone(), self.tiles.len()));
+                    .then(|| (self.chain.clone(), self.overlay.savepoint(), self.tiles.len()));
                 for entry in entries {
                     if let Err(failed) = self.append(setting.now, &entry) {
-                        if let Some((chain, overlay, tiles)) = undo {
+                        if let Some((chain, savepoint, tiles)) = undo {
                             self.chain = chain;
-                            self.overlay = overlay;
+                            self.overlay.roll_back(savepoint);
                             self.tiles.truncate(tiles);
                         }
                         self.leaves.truncate(first);
@@ -132,18 +132,14 @@ impl Batch {
     }
 
     fn append(&mut self, now: Timestamp, entry: &NewEntry) -> Result<(), Failed> {
-        let id = self.chain.size().get() + 1;
+        let (id, index) = (self.chain.size().get() + 1, entry.index);
         let broken = |rule| Failed::Entry(EntryFault { id, rule });
         let leaf = Leaf::build(id, self.chain.chain_head(), now, &entry.event_type, &entry.payload)
             .map_err(|error| broken(BrokenRule::Leaf(error)))?;
         let entry = self.chain.append(leaf, &mut self.tiles).map_err(Failed::Entry)?;
         match view::apply(&mut self.overlay, &entry) {
             Effect::Applied => {}
-            Effect::None(reason) => {
-                // The command's own rules refuse this before it gets here.
-                tracing::error!(entry.id = id, %reason, "a decided entry had no effect; refused");
-                return Err(Failed::Internal);
-            }
+            Effect::None(reason) => return Err(Failed::NoEffect { index, reason }),
         }
         self.leaves.push(entry.leaf);
         Ok(())

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use diogenes_common::clock::Timestamp;
+use diogenes_common::event::Payload;
 use diogenes_common::head::Origin;
 use diogenes_common::keys::SigningKey;
 use diogenes_common::leaf::{EventType, Leaf};
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::read::Snapshot;
 use diogenes_common::store::LocalWrite;
-use diogenes_common::view::{Needs, Overlay};
+use diogenes_common::view::{Needs, NoEffect, Overlay};
 use tokio::sync::oneshot;
 
 /// Something that may append entries: parsed, its signatures checked, waiting to be ordered.
@@ -72,12 +73,28 @@ pub(crate) enum Decision {
     },
 }
 
-/// An entry before it has a place in the log.
+/// An entry before it has a place in the log. Whether the rules of state allow it is asked when
+/// it is applied to the views, by the same function as on a follower.
 pub(crate) struct NewEntry {
     /// Its type.
     pub(crate) event_type: EventType,
     /// Its payload, canonical.
     pub(crate) payload: Vec<u8>,
+    /// Which event of the request it comes from.
+    pub(crate) index: usize,
+}
+
+impl NewEntry {
+    /// The entry of this payload.
+    pub(crate) fn of<P: Payload>(payload: &P) -> Self {
+        let event_type = P::EVENT_TYPE.parse().expect("a known event type");
+        Self { event_type, payload: payload.to_payload(), index: 0 }
+    }
+
+    /// The same, from another event of the request than the first.
+    pub(crate) fn at(self, index: usize) -> Self {
+        Self { index, ..self }
+    }
 }
 
 /// What a caller learns when its command is durable and covered by a signed head.
@@ -107,6 +124,14 @@ pub(crate) enum AppendError<R> {
     /// The command breaks a rule of the log as it stands.
     #[error("the command was refused")]
     Refused(R),
+    /// A rule of state forbids the entry: it would have no effect.
+    #[error("the log does not allow this as it stands: {reason}")]
+    NoEffect {
+        /// Which event of the request.
+        index: usize,
+        /// The rule.
+        reason: NoEffect,
+    },
     /// The entry breaks a rule of leaves; followers would refuse it.
     #[error("{0}")]
     Entry(diogenes_common::batch::EntryFault),
@@ -125,7 +150,7 @@ pub(crate) enum AppendError<R> {
     /// The leader is going down.
     #[error("the leader is shutting down")]
     Closing,
-    /// A decision and a view rule disagree: a bug, and nothing was appended.
+    /// A bug; nothing was appended.
     #[error("the leader contradicts itself; nothing was appended")]
     Internal,
 }
@@ -157,6 +182,10 @@ pub(super) trait Job: Send {
 pub(super) enum Failed {
     /// The command's own refusal, noted when it decided.
     Refused,
+    NoEffect {
+        index: usize,
+        reason: NoEffect,
+    },
     Entry(diogenes_common::batch::EntryFault),
     Unreachable,
     ClockStep,
@@ -203,6 +232,7 @@ impl<C: Command> Job for Pending<C> {
         drop(command);
         let answer = result.map_err(|failed| match (failed, refusal) {
             (Failed::Refused, Some(refusal)) => AppendError::Refused(refusal),
+            (Failed::NoEffect { index, reason }, _) => AppendError::NoEffect { index, reason },
             (Failed::Entry(fault), _) => AppendError::Entry(fault),
             (Failed::ClockStep, _) => AppendError::ClockStep,
             (Failed::NotSigning(reason), _) => AppendError::NotSigning(reason),

@@ -9,6 +9,7 @@ mod ceiling;
 mod clock_guard;
 mod command;
 mod guard_file;
+mod lifecycle;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) use command::{
 };
 use command::{Failed, Job, Pending};
 pub(crate) use guard_file::{GuardKeeper, SignedGuard};
+pub(crate) use lifecycle::{LEAF_AROUND, Lifecycle};
 
 use crate::metrics::Metrics;
 use crate::start;

@@ -7,8 +7,8 @@ use diogenes_common::statement::{Category, Verified, WitnessProof};
 use diogenes_common::store::LocalWrite;
 use diogenes_common::view::{self, Needs, Overlay};
 
-use crate::operator::{Endorsement, STATEMENT_BYTES, endorsement, entry};
-use crate::sequencer::{Command, Context, Decision};
+use crate::operator::{Endorsement, STATEMENT_BYTES, endorsement};
+use crate::sequencer::{Command, Context, Decision, NewEntry};
 
 /// Records a proof whose signatures, head and roots were checked.
 pub(super) struct Record {
@@ -89,7 +89,7 @@ impl Command for Record {
             }
         }
         let proof: &WitnessProof = &self.proof;
-        entries.push(entry(proof));
+        entries.push(NewEntry::of(proof));
         local.append(&mut self.kept);
         Ok(Decision::Append { entries, local })
     }

@@ -1,0 +1,44 @@
+//! Appending entries whose rules of state need the views and nothing else.
+
+use std::convert::Infallible;
+
+use diogenes_common::event::{Event, Payload};
+use diogenes_common::view::{self, Needs, Overlay};
+
+use super::command::{Command, Context, Decision, NewEntry};
+
+/// One lifecycle event that was checked by itself: its rule of state is asked when it is applied.
+pub(crate) struct Lifecycle {
+    entry: Option<NewEntry>,
+    needs: Needs,
+    bytes: usize,
+}
+
+impl Lifecycle {
+    /// The command that appends this payload.
+    pub(crate) fn new<P: Payload + Into<Event>>(payload: P) -> Self {
+        let entry = NewEntry::of(&payload);
+        let mut needs = Needs::default();
+        view::needs(&payload.into(), &mut needs);
+        Self { bytes: entry.payload.len() + LEAF_AROUND, entry: Some(entry), needs }
+    }
+}
+
+/// The five members of a leaf take about 250 bytes around the payload.
+pub(crate) const LEAF_AROUND: usize = 320;
+
+impl Command for Lifecycle {
+    type Refusal = Infallible;
+
+    fn needs(&self, needs: &mut Needs) {
+        needs.extend(&self.needs);
+    }
+
+    fn decide(&mut self, _: &Context<'_>, _: &Overlay) -> Result<Decision, Infallible> {
+        Ok(Decision::Append { entries: self.entry.take().into_iter().collect(), local: Vec::new() })
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
