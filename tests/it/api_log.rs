@@ -25,6 +25,7 @@ on_both!(
     an_event_is_answered_with_a_receipt_that_proves_it,
     many_events_are_appended_all_or_none_from_an_array_or_lines,
     the_log_is_paged_filtered_and_searched,
+    what_the_log_holds_about_a_key_and_a_time_is_told,
     what_never_changes_is_cached_and_what_is_known_is_not_sent_again,
     proofs_lead_from_every_entry_and_every_size_to_the_signed_head,
     verifying_says_that_all_is_well_and_where_it_began,
@@ -238,6 +239,48 @@ async fn the_log_is_paged_filtered_and_searched(place: Place) {
             assert!(deep.json()["detail"].as_str().unwrap().contains("after="), "{deep}");
         }
         assert_eq!(node.get("/api/v1/log?page=201").await.status, 200, "no filter, no end");
+    }
+}
+
+async fn what_the_log_holds_about_a_key_and_a_time_is_told(place: Place) {
+    let site = place.start().await;
+    let key = SigningKey::from_seed([9; 32]);
+    let fingerprint = key.fingerprint();
+    site.grow(3).await;
+    register(&site.leader, &key, "Alice").await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    site.grow(3).await;
+    let follower = site.follower().await;
+    let registered = site.leader.json::<EntryView>("/api/v1/log/5").await.timestamp;
+
+    for node in [&site.leader, &follower] {
+        let entry: Value = node.json("/api/v1/log/5").await;
+        let list: Value = node.json(&format!("/api/v1/log/by-fingerprint/{fingerprint}")).await;
+        assert_eq!(list["entries"], json!([entry]));
+        let stranger = SigningKey::from_seed([8; 32]).fingerprint();
+        let list: Value = node.json(&format!("/api/v1/log/by-fingerprint/{stranger}")).await;
+        assert_eq!((&list["entries"], &list["total"]), (&json!([]), &json!(0)));
+        let bad = node.get("/api/v1/log/by-fingerprint/abc").await;
+        assert_eq!((bad.status, bad.problem().as_str()), (422, "validation_failed"));
+
+        let trail = async |query: &str| -> LogPage {
+            node.json(&format!("/api/v1/log/audit-trail?{query}")).await
+        };
+        let whole = node.json::<LogPage>("/api/v1/log").await;
+        assert_eq!(trail("start_date=2000-01-01").await, whole);
+        assert_eq!(ids(&trail(&format!("fingerprint={fingerprint}")).await), [5]);
+        let until = trail(&format!("end_date={registered}&order=desc&per_page=1")).await;
+        assert_eq!((ids(&until), until.total), (vec![5], 5));
+        let since = trail(&format!("start_date={registered}")).await;
+        assert_eq!((since.entries[0].id, since.total), (8 - since.total + 1, since.total));
+        assert!(since.entries.iter().all(|entry| entry.timestamp >= registered));
+        let later = registered.plus_millis(1);
+        let none = trail(&format!("fingerprint={fingerprint}&start_date={later}")).await;
+        assert_eq!((ids(&none), none.total), (vec![], 0));
+        let none = trail(&format!("document_hash={fingerprint}")).await;
+        assert_eq!(ids(&none), Vec::<u64>::new(), "a key is no document");
+        let nothing = node.get("/api/v1/log/audit-trail?page=1").await;
+        assert_eq!((nothing.status, nothing.problem().as_str()), (422, "validation_failed"));
     }
 }
 

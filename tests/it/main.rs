@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as promised")]
 
 mod api_federation;
+mod api_keys;
 mod api_log;
 mod api_tiles;
 mod attestations;

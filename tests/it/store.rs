@@ -6,4 +6,5 @@ mod harness;
 mod local;
 mod outages;
 mod reads;
+mod searches;
 mod views;

@@ -184,6 +184,8 @@ pub fn concrete(path: &str, fingerprint: &str) -> String {
     let query = match path {
         "/api/v1/log/inclusion-proof" => "?entry_id=1",
         "/api/v1/log/consistency-proof" => "?first=1",
+        "/api/v1/log/audit-trail" => "?start_date=2026-01-15",
+        "/api/v1/keys/search" => "?pseudonym=a",
         _ => "",
     };
     let path = path.replace("{entry_id}", "1").replace("{id}", "1");

@@ -14,13 +14,9 @@ use crate::leaf::Leaf;
 use crate::merkle::TreeSize;
 use crate::server::body::Path;
 use crate::server::problem::{Code, Problem};
-use crate::store::{Filter, MAX_FOUND, Order, Search, Store, StoreError};
+use crate::store::{Filter, Matches, Span, Store, StoreError};
 use crate::wire::log::{EntryView, HeadEntry, LogHead, LogPage};
 use crate::wire::problem::ProblemBody;
-
-/// The words for the direction of a list.
-pub(super) const ORDERS: [(&str, Order); 2] =
-    [("asc", Order::Ascending), ("desc", Order::Descending)];
 
 /// The longest text that is searched for.
 const MAX_SEARCH: usize = 200;
@@ -53,25 +49,26 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let size = reads.snapshot()?.size().get();
     let paging = params.paging()?;
-    let order = params.choice("order", &ORDERS)?.unwrap_or_default();
-    let after = params.number("after", 0..=u64::MAX)?.unwrap_or(0);
-    let event_type = bounded(&params, "event_type", 128)?;
-    let search = bounded(&params, "search", MAX_SEARCH)?;
-    let (offset, limit) = (paging.offset(), paging.per_page);
+    let span = params.span(size)?;
+    let event_type = params.bounded("event_type", 128)?;
+    let search = params.bounded("search", MAX_SEARCH)?;
     let is_filtered = event_type.is_some() || search.is_some();
     if is_filtered {
         paging.not_too_deep()?;
     }
-    let filter = Filter { event_type, after, offset, limit, order };
+    let filter = paging.filter(event_type, span);
     let store = reads.store();
     let found = match search {
-        None if event_type.is_none() => Found {
-            entries: store.list(filter, size).await?,
-            total: size.saturating_sub(after),
-            is_capped: false,
-        },
+        None if event_type.is_none() => all_of(store, span, paging).await?,
         None => list_of_type(store, filter, size).await?,
-        Some(text) => search_entries(store, text, filter, size).await?,
+        Some(text) => {
+            let _turn = reads.search_turn().await?;
+            let matches = store.search(text, span).await?;
+            match event_type {
+                None => page_of(store, matches, paging).await?,
+                Some(event_type) => page_of_type(store, matches, event_type, paging).await?,
+            }
+        }
     };
     let body = page_json(store, &found, paging).await?;
     let next = paging.next(found.total, is_filtered);
@@ -177,38 +174,45 @@ pub(super) async fn list_of_type(
     Ok(Found { entries, total: total.min(DEEPEST_ROW), is_capped })
 }
 
-async fn search_entries(
+/// A page of everything in a span, whose ids have no gaps.
+pub(super) async fn all_of(store: &Store, span: Span, paging: Paging) -> Result<Found, StoreError> {
+    Ok(Found {
+        entries: store.list(paging.filter(None, span), span.upto).await?,
+        total: span.upto.saturating_sub(span.after),
+        is_capped: false,
+    })
+}
+
+/// A page of what matches.
+pub(super) async fn page_of(
     store: &Store,
-    text: &str,
-    filter: Filter<'_>,
-    size: u64,
+    matches: Matches,
+    paging: Paging,
 ) -> Result<Found, StoreError> {
-    let mut ids = store.search(Search { text, upto: size }).await?;
-    let found_all = ids.len() < MAX_FOUND;
-    ids.retain(|id| *id > filter.after);
-    if filter.order == Order::Descending {
-        ids.reverse();
-    }
-    let offset = usize::try_from(filter.offset).unwrap_or(usize::MAX);
-    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let Some(event_type) = filter.event_type else {
-        let total = ids.len() as u64;
-        let page: Vec<u64> = ids.into_iter().skip(offset).take(limit).collect();
-        let entries = in_order(store, &page).await?;
-        return Ok(Found { entries, total, is_capped: !found_all });
-    };
+    let page = paging.rows(&matches.ids);
+    let entries = in_order(store, page).await?;
+    Ok(Found { entries, total: matches.ids.len() as u64, is_capped: matches.has_more })
+}
+
+/// A page of those that are of one type, too. They are counted as far as they were looked at.
+async fn page_of_type(
+    store: &Store,
+    matches: Matches,
+    event_type: &str,
+    paging: Paging,
+) -> Result<Found, StoreError> {
     let mut matching = Vec::new();
-    let mut is_capped = !found_all;
-    for chunk in ids.chunks(FILTER_CHUNK) {
+    let mut is_capped = matches.has_more;
+    for chunk in matches.ids.chunks(FILTER_CHUNK) {
         let entries = in_order(store, chunk).await?;
         matching.extend(entries.into_iter().filter(|entry| entry.event_type() == event_type));
-        if matching.len() > offset + limit {
+        if matching.len() as u64 > paging.offset() + paging.per_page {
             is_capped = true;
             break;
         }
     }
     let total = matching.len() as u64;
-    let entries = matching.into_iter().skip(offset).take(limit).collect();
+    let entries = paging.rows(&matching).to_vec();
     Ok(Found { entries, total, is_capped })
 }
 
@@ -220,7 +224,12 @@ pub(super) async fn in_order(store: &Store, ids: &[u64]) -> Result<Vec<Leaf>, St
     ids.iter().map(|id| by_id.remove(id).ok_or(StoreError::Corrupt { id: *id })).collect()
 }
 
-async fn page_json(store: &Store, found: &Found, paging: Paging) -> Result<String, StoreError> {
+/// A page as JSON.
+pub(super) async fn page_json(
+    store: &Store,
+    found: &Found,
+    paging: Paging,
+) -> Result<String, StoreError> {
     let ids: Vec<u64> = found.entries.iter().map(Leaf::id).collect();
     let reasons: HashMap<u64, String> = store.without_effect(&ids).await?.into_iter().collect();
     let length: usize = found.entries.iter().map(|entry| entry.bytes().len() + 128).sum();
@@ -237,20 +246,6 @@ async fn page_json(store: &Store, found: &Found, paging: Paging) -> Result<Strin
     let _ = write!(body, r#"],"page":{page},"per_page":{per_page},"total":{}"#, found.total);
     body.push_str(if found.is_capped { r#","total_capped":true}"# } else { "}" });
     Ok(body)
-}
-
-fn bounded<'a>(
-    params: &'a Params,
-    name: &'static str,
-    most: usize,
-) -> Result<Option<&'a str>, Problem> {
-    let text = params.text(name)?;
-    match text {
-        Some(text) if text.is_empty() || text.len() > most => {
-            Err(Problem::invalid(name, format!("`{name}` has from 1 to {most} bytes")))
-        }
-        text => Ok(text),
-    }
 }
 
 #[cfg(test)]

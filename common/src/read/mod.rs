@@ -33,7 +33,9 @@ mod status;
 #[cfg(test)]
 mod testing;
 mod tiles;
+mod trail;
 mod verify;
+mod when;
 mod witnesses;
 
 use axum::Router;
@@ -72,6 +74,10 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .route_layer(limiter.layer(Class::Log));
     let query = OpenApiRouter::new()
         .routes(routes!(entries::list))
+        .routes(routes!(trail::by_fingerprint))
+        .routes(routes!(trail::audit_trail))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::search))
         .routes(routes!(keys::record))
         .routes(routes!(keys::status))
         .routes(routes!(verify::verify))

@@ -14,7 +14,7 @@ use crate::leaf::Leaf;
 use crate::merkle::TreeSize;
 use crate::server::headers::PAGE_HEADERS;
 use crate::statement::FollowerStatus;
-use crate::store::{Filter, Order, Search, StoreError};
+use crate::store::{Filter, Order, Span, StoreError};
 use crate::wire::node::NodeRole;
 use crate::wire::status::{
     Colour, FollowerRow, MirrorStatus, QuorumState, ReplicationStatus, Verdict, WitnessFreshness,
@@ -405,8 +405,8 @@ async fn recent(
     } else {
         // The page is not limited by address: so its searches are, all together.
         let Ok(_slot) = reads.searches().try_acquire() else { return Ok(None) };
-        let mut ids = store.search(Search { text: search, upto: size }).await?;
-        ids.reverse();
+        let newest = Span { after: 0, upto: size, order: Order::Descending };
+        let mut ids = store.search(search, newest).await?.ids;
         ids.truncate(RECENT);
         in_order(store, &ids).await?
     };

@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, Query};
 use http::request::Parts;
 
 use crate::server::problem::{Code, Problem};
+use crate::store::{Filter, Order, Span};
 
 /// The parameters of a query. Those that a handler does not ask for are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub(super) struct Paging {
     pub(super) page: u64,
     pub(super) per_page: u64,
 }
+
+/// The words for the direction of a list.
+pub(super) const ORDERS: [(&str, Order); 2] =
+    [("asc", Order::Ascending), ("desc", Order::Descending)];
 
 /// The last row of a filtered list that can be asked for.
 pub(super) const DEEPEST_ROW: u64 = 10_000;
@@ -45,6 +50,16 @@ impl Params {
             return Err(Problem::new(Code::NulCharacter, detail.clone()).error(name, detail));
         }
         Ok(first)
+    }
+
+    /// A text that is not empty and not too long.
+    pub(super) fn bounded(&self, name: &'static str, most: usize) -> Result<Option<&str>, Problem> {
+        match self.text(name)? {
+            Some(text) if text.is_empty() || text.len() > most => {
+                Err(Problem::invalid(name, format!("`{name}` has from 1 to {most} bytes")))
+            }
+            text => Ok(text),
+        }
     }
 
     /// A whole number within a range.
@@ -99,9 +114,28 @@ impl Params {
 
     /// `page` and `per_page`, 50 unless given and at most 200.
     pub(super) fn paging(&self) -> Result<Paging, Problem> {
+        self.pages_of(50, 200)
+    }
+
+    /// `page` and `per_page` of the lists that are meant to be read whole: up to 1,000 rows, which
+    /// is what they have unless less is asked for.
+    pub(super) fn long_paging(&self) -> Result<Paging, Problem> {
+        self.pages_of(1000, 1000)
+    }
+
+    fn pages_of(&self, usual: u64, most: u64) -> Result<Paging, Problem> {
         Ok(Paging {
             page: self.number("page", 1..=u64::from(u32::MAX))?.unwrap_or(1),
-            per_page: self.number("per_page", 1..=200)?.unwrap_or(50),
+            per_page: self.number("per_page", 1..=most)?.unwrap_or(usual),
+        })
+    }
+
+    /// The part of the log up to a size that is asked for: `after` and `order`.
+    pub(super) fn span(&self, size: u64) -> Result<Span, Problem> {
+        Ok(Span {
+            after: self.number("after", 0..=u64::MAX)?.unwrap_or(0),
+            upto: size,
+            order: self.choice("order", &ORDERS)?.unwrap_or_default(),
         })
     }
 
@@ -126,6 +160,23 @@ impl Paging {
         (self.page - 1) * self.per_page
     }
 
+    /// The rows of this page.
+    pub(super) fn rows<T>(self, all: &[T]) -> &[T] {
+        let place = |row: u64| usize::try_from(row).unwrap_or(usize::MAX).min(all.len());
+        &all[place(self.offset())..place(self.offset() + self.per_page)]
+    }
+
+    /// The entries of this page, as the store is asked for them.
+    pub(super) fn filter(self, event_type: Option<&str>, span: Span) -> Filter<'_> {
+        Filter {
+            event_type,
+            after: span.after,
+            offset: self.offset(),
+            limit: self.per_page,
+            order: span.order,
+        }
+    }
+
     /// The page after this one, if there are more rows and it may be asked for.
     pub(super) fn next(self, total: u64, is_filtered: bool) -> Option<u64> {
         let next = Self { page: self.page + 1, ..self };
@@ -135,12 +186,23 @@ impl Paging {
 
     /// Refuses pages that reach beyond the last row of a filtered list.
     pub(super) fn not_too_deep(self) -> Result<(), Problem> {
+        self.ends_before(
+            "a filtered list ends at row 10,000; go on with after=<id of the last entry seen>",
+        )
+    }
+
+    /// Refuses pages that reach beyond the last row of a list of keys.
+    pub(super) fn keys_not_too_deep(self) -> Result<(), Problem> {
+        self.ends_before(
+            "a list of keys ends at row 10,000; go on with after=<first_entry_id of the last key \
+             seen>",
+        )
+    }
+
+    fn ends_before(self, hint: &'static str) -> Result<(), Problem> {
         if self.offset() + self.per_page > DEEPEST_ROW {
-            return Err(Problem::new(
-                Code::PageTooDeep,
-                "a filtered list ends at row 10,000; go on with after=<id of the last entry seen>",
-            )
-            .error("page", "page times per_page is at most 10,000 in a filtered list"));
+            let detail = "page times per_page is at most 10,000 in such a list";
+            return Err(Problem::new(Code::PageTooDeep, hint).error("page", detail));
         }
         Ok(())
     }
@@ -203,6 +265,8 @@ mod tests {
     fn pages_are_bounded() {
         assert_eq!(params("").paging(), Ok(Paging { page: 1, per_page: 50 }));
         assert!(params("per_page=201").paging().is_err());
+        assert_eq!(params("").long_paging(), Ok(Paging { page: 1, per_page: 1000 }));
+        assert!(params("per_page=1001").long_paging().is_err());
         assert!(params("page=0").paging().is_err());
         assert!(Paging { page: 50, per_page: 200 }.not_too_deep().is_ok());
         let deep = Paging { page: 51, per_page: 200 }.not_too_deep().unwrap_err();

@@ -9,7 +9,7 @@ use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::checkpoint::{CheckpointBoard, CheckpointChoice};
 use super::snapshot::{Published, Snapshot};
@@ -121,11 +121,14 @@ const REPLICATIONS: usize = 8;
 /// How many event streams are open at once.
 const STREAMS: usize = 256;
 
-/// How many searches of the status page run at once.
+/// How many searches run at once, whoever asks: each may look at every name of the log.
 const SEARCHES: usize = 2;
 
 /// How many documents are judged at once.
 const JUDGEMENTS: usize = 2;
+
+/// How long a search waits for its turn.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Reads {
     /// Makes the shared state of all read handlers.
@@ -218,6 +221,14 @@ impl Reads {
 
     pub(super) fn judgements(&self) -> &Arc<Semaphore> {
         &self.0.judgements
+    }
+
+    /// Waits until the caller may search; not for long, while others do.
+    pub(super) async fn search_turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let turn = tokio::time::timeout(SEARCH_PATIENCE, self.0.searches.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| {
+            Problem::overloaded("too many searches are running; try again in a moment")
+        })
     }
 
     pub(super) fn verifier(&self) -> &Verifier {

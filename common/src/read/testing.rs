@@ -21,10 +21,12 @@ use crate::batch::{Chain, Trust};
 use crate::checkpoint::{Checkpoint, sign_checkpoint};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Environment, Flags, Settings};
-use crate::event::{Genesis, Payload as _};
+use crate::event::{
+    Authorization, Genesis, KeyRegistration, KeyRevocation, KeySuccession, Payload as _,
+};
 use crate::files::Role;
 use crate::head::TreeHead;
-use crate::keys::SigningKey;
+use crate::keys::{HolderKey, KeyAlgorithm, SigningKey};
 use crate::leaf::{EventType, Leaf};
 use crate::merkle::{Edge, TreeRoot, TreeSize};
 use crate::server::limits::Limiter;
@@ -32,13 +34,13 @@ use crate::server::problem::Code;
 use crate::shutdown::Tasks;
 use crate::store::{Commit, DatabaseUrl, Guard, HeadRow, NewState, OpenOptions, Store};
 use crate::telemetry::Metrics;
-use crate::view::{Needs, Overlay, apply, needs};
+use crate::view::{LoadedRows, Needs, Overlay, apply, needs};
 use crate::wire::node::{Check, NodeRole, QuorumRule};
 
 const TOKEN: &str = "Bearer operator";
 
 /// When everything in these tests happens.
-fn noon() -> Timestamp {
+pub(super) fn noon() -> Timestamp {
     "2026-01-15T12:00:00.000Z".parse().unwrap()
 }
 
@@ -62,6 +64,67 @@ pub(super) struct TestNode {
     checkpoints: CheckpointBoard,
     leaves: Vec<Leaf>,
     directory: TempDir,
+}
+
+/// An event of a test's log.
+pub(super) struct TestEvent {
+    event_type: EventType,
+    payload: Vec<u8>,
+    at: Timestamp,
+}
+
+impl TestEvent {
+    /// An event that is appended at noon.
+    pub(super) fn new(event_type: &str, payload: Vec<u8>) -> Self {
+        Self { event_type: event_type.parse().unwrap(), payload, at: noon() }
+    }
+
+    /// A registration without proof of the key that is made of a seed.
+    pub(super) fn registration(seed: u8, pseudonym: &str, expires: Option<Timestamp>) -> Self {
+        let key = SigningKey::from_seed([seed; 32]);
+        let payload = KeyRegistration {
+            expiration_date: expires,
+            fingerprint: key.fingerprint(),
+            key_algorithm: KeyAlgorithm::Ed25519,
+            proof: None,
+            pseudonym: pseudonym.to_owned().try_into().unwrap(),
+            public_key: HolderKey::from(key.public()),
+        };
+        Self::new(KeyRegistration::EVENT_TYPE, payload.to_payload())
+    }
+
+    /// The end of the key that is made of a seed, on the leader's word.
+    pub(super) fn revocation(seed: u8) -> Self {
+        let key = SigningKey::from_seed([seed; 32]);
+        let payload = KeyRevocation {
+            authorization: Authorization::Session {},
+            fingerprint: key.fingerprint(),
+            public_key: HolderKey::from(key.public()),
+        };
+        Self::new(KeyRevocation::EVENT_TYPE, payload.to_payload())
+    }
+
+    /// The key of one seed gives way to that of another, on the leader's word.
+    pub(super) fn succession(old: u8, new: u8) -> Self {
+        let [old, new] = [old, new].map(|seed| SigningKey::from_seed([seed; 32]));
+        let payload = KeySuccession {
+            authorization: Authorization::Session {},
+            expiration_date: None,
+            key_algorithm: KeyAlgorithm::Ed25519,
+            new_fingerprint: new.fingerprint(),
+            new_key_proof: None,
+            new_public_key: HolderKey::from(new.public()),
+            old_fingerprint: old.fingerprint(),
+            old_public_key: HolderKey::from(old.public()),
+            recovery: false,
+        };
+        Self::new(KeySuccession::EVENT_TYPE, payload.to_payload())
+    }
+
+    /// The same, appended so many milliseconds after noon.
+    pub(super) fn after_noon(self, millis: i64) -> Self {
+        Self { at: noon().plus_millis(millis), ..self }
+    }
 }
 
 #[derive(Clone)]
@@ -98,15 +161,25 @@ impl TestNode {
 
     /// A log of this size with these payloads after the genesis; of size 0, nothing is published.
     pub(super) async fn new(role: NodeRole, count: u64, payload: impl Fn(u64) -> String) -> Self {
+        let event = |id| TestEvent::new("x-test:event", payload(id).into_bytes());
+        Self::of(role, (count > 0).then(|| (2..=count).map(event).collect())).await
+    }
+
+    /// A leader's log of these events after the genesis.
+    pub(super) async fn with_events(events: Vec<TestEvent>) -> Self {
+        Self::of(NodeRole::Leader, Some(events)).await
+    }
+
+    async fn of(role: NodeRole, events: Option<Vec<TestEvent>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = DatabaseUrl::sqlite(directory.path().join("log.db"));
         let store = Store::open(&url, OpenOptions::default()).await.unwrap();
         store.initialise().await.unwrap();
         let key = SigningKey::from_seed([7; 32]);
         let published = Arc::new(Published::default());
-        let leaves = match count {
-            0 => Vec::new(),
-            count => fill(&store, &key, &published, count, payload).await,
+        let leaves = match events {
+            None => Vec::new(),
+            Some(events) => fill(&store, &key, &published, events).await,
         };
 
         let log = LogFacts {
@@ -118,7 +191,7 @@ impl TestNode {
         let facts = Facts {
             role,
             version: "0.1.0",
-            log: (count > 0).then_some(log),
+            log: (!leaves.is_empty()).then_some(log),
             leader_url: None,
             heartbeat_seconds: 60,
             witness_quorum: QuorumRule::default(),
@@ -248,10 +321,26 @@ impl TestNode {
         self.run("DELETE FROM log_entries WHERE id = $1", id).await;
     }
 
-    async fn run(&self, sql: &'static str, id: u64) {
+    /// Makes an entry refer to something behind the log's back.
+    pub(super) async fn refer(&self, kind: &'static str, value: &str, id: u64) {
+        let mut connection = self.connect().await;
+        sqlx::query("INSERT INTO view_refs (kind, value, id) VALUES ($1, $2, $3)")
+            .bind(kind)
+            .bind(value)
+            .bind(i64::try_from(id).unwrap())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn connect(&self) -> SqliteConnection {
         let path = self.directory.path().join("log.db");
-        let url = format!("sqlite://{}", path.display());
-        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()
+    }
+
+    async fn run(&self, sql: &'static str, id: u64) {
+        let mut connection = self.connect().await;
         let id = i64::try_from(id).unwrap();
         sqlx::query(sql).bind(id).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
@@ -273,24 +362,23 @@ async fn fill(
     store: &Store,
     key: &SigningKey,
     published: &Published,
-    count: u64,
-    payload: impl Fn(u64) -> String,
+    events: Vec<TestEvent>,
 ) -> Vec<Leaf> {
     let mut chain = Chain::new(Trust { operator: key.fingerprint() });
     let genesis = Genesis::new(key.public(), "log.example/test".parse().unwrap());
     let (mut leaves, mut tiles) = (Vec::new(), Vec::new());
     let mut overlay = Overlay::new(0);
-    for id in 1..=count {
-        let (event_type, payload) = match id {
-            1 => (Genesis::EVENT_TYPE, genesis.to_payload()),
-            _ => ("x-test:event", payload(id).into_bytes()),
-        };
-        let event_type: EventType = event_type.parse().unwrap();
-        let leaf = Leaf::build(id, chain.chain_head(), noon(), &event_type, &payload).unwrap();
+    let first = TestEvent::new(Genesis::EVENT_TYPE, genesis.to_payload());
+    let mut time = first.at;
+    for (id, event) in (1..).zip([first].into_iter().chain(events)) {
+        time = event.at;
+        let TestEvent { event_type, payload, at } = event;
+        let leaf = Leaf::build(id, chain.chain_head(), at, &event_type, &payload).unwrap();
         let entry = chain.extend(leaf.bytes().to_vec(), &mut tiles).unwrap();
         let mut wanted = Needs::default();
         needs(&entry.event, &mut wanted);
-        overlay.load(&wanted, crate::view::LoadedRows::default());
+        let wanted = overlay.missing(&wanted);
+        overlay.load(&wanted, LoadedRows::default());
         let _ = apply(&mut overlay, &entry);
         leaves.push(leaf);
     }
@@ -301,7 +389,7 @@ async fn fill(
         epoch: 1,
         origin: genesis.origin.clone(),
         root_hash: tree.hash,
-        timestamp: noon(),
+        timestamp: time,
         tree_size: tree.size,
     };
     let signed = head.clone().sign(key);

@@ -7,10 +7,11 @@ use axum::response::Response;
 use http::HeaderMap;
 
 use super::answer::{Freshness, json, linked};
-use super::entries::{Found, ORDERS, in_order, list_of_type};
-use super::query::{DEEPEST_ROW, Params};
+use super::entries::{Found, in_order, list_of_type};
+use super::query::{DEEPEST_ROW, ORDERS, Params};
 use super::reads::Reads;
 use super::snapshot::Snapshot;
+use super::when::newest_before;
 use crate::clock::Timestamp;
 use crate::event::Payload as _;
 use crate::head::HeadJson;
@@ -145,18 +146,6 @@ impl Reads {
         }
         Ok(inputs)
     }
-}
-
-/// The newest of the first `size` entries that is older than an instant: times never decrease, so
-/// it is found in a few steps. 0 if there is none.
-async fn newest_before(store: &Store, since: Timestamp, size: u64) -> Result<u64, StoreError> {
-    let (mut older, mut recent) = (0, size + 1);
-    while older + 1 < recent {
-        let middle = older + (recent - older) / 2;
-        let entry = store.entry(middle).await?.ok_or(StoreError::Corrupt { id: middle })?;
-        if entry.timestamp() < since { older = middle } else { recent = middle }
-    }
-    Ok(older)
 }
 
 /// The full fingerprint that a full or short one means; `None` if no endorsement names it.
@@ -376,16 +365,6 @@ mod tests {
             assert_eq!(record.state, WitnessState::Unknown);
             assert_eq!(record.fingerprint, name);
         }
-    }
-
-    #[tokio::test]
-    async fn the_newest_entry_before_an_instant_is_found() {
-        let node = TestNode::with_entries(9).await;
-        let noon: Timestamp = "2026-01-15T12:00:00.000Z".parse().unwrap();
-        let store = node.reads().store();
-        assert_eq!(newest_before(store, noon, 9).await, Ok(0));
-        assert_eq!(newest_before(store, noon.plus_millis(1), 9).await, Ok(9));
-        assert_eq!(newest_before(store, noon.plus_millis(1), 0).await, Ok(0));
     }
 
     #[tokio::test]

@@ -14,18 +14,19 @@ use crate::keys::{Fingerprint, ShortFingerprint};
 use crate::manifest::{Binds, Canonicalization, ShortId};
 use crate::view::{AttestationRow, AttestedTypeRow, Ended, Ending, KeyRow, Row as _};
 
-const KEYS: &str = "view_keys";
+pub(super) const KEYS: &str = "view_keys";
 const ATTESTATIONS: &str = "view_attestations";
 const ATTESTED_TYPES: &str = "view_attested_types";
 
 /// The columns of a [`StoredKey`].
-macro_rules! key_columns {
+macro_rules! key_column_names {
     () => {
         "fingerprint, public_key, algorithm, pseudonym, pseudonym_folded, registered_at,
          expires_at, entry_id, proven, first_entry_id, used_v1, succeeds, ended_by, ended_at,
          ended_asserted, succeeded_by"
     };
 }
+pub(super) use key_column_names;
 
 impl Store {
     /// A registered key.
@@ -41,13 +42,13 @@ impl Store {
         const SQL: Sql = Sql {
             sqlite: concat!(
                 "SELECT ",
-                key_columns!(),
+                key_column_names!(),
                 " FROM view_keys
                  WHERE fingerprint IN (SELECT value->>0 FROM json_each($1))"
             ),
             postgres: concat!(
                 "SELECT ",
-                key_columns!(),
+                key_column_names!(),
                 " FROM view_keys
                  WHERE fingerprint IN (SELECT value->>0 FROM json_array_elements($1::json))"
             ),
@@ -63,7 +64,7 @@ impl Store {
     pub async fn keys_of_short(&self, short: ShortFingerprint) -> Result<Vec<KeyRow>, StoreError> {
         const SQL: &str = concat!(
             "SELECT ",
-            key_columns!(),
+            key_column_names!(),
             " FROM view_keys
              WHERE fingerprint >= $1 AND fingerprint < $2 ORDER BY fingerprint LIMIT 100"
         );

@@ -11,11 +11,13 @@ mod bulk;
 mod commit;
 mod error;
 mod identity;
+mod key_lists;
 mod local;
 mod migrate;
 mod pool;
 mod read;
 mod resume;
+mod search;
 mod tiles;
 mod url;
 mod views;
@@ -50,8 +52,9 @@ pub use local::{
     PendingOutcome, Remembered, ReportRow, ReservedKey,
 };
 pub use migrate::{MigrationId, MigrationStatus};
-pub use read::{Filter, MAX_FOUND, Order, Search};
+pub use read::{Filter, Order};
 pub use resume::ChainError;
+pub use search::{MAX_FOUND, Matches, Referent, Span};
 pub use url::{DatabaseUrl, UrlError};
 
 /// A node's database. Clones share connections and caches.

@@ -1,17 +1,16 @@
-//! What the log holds: entries, heads, counts and the search over them.
+//! What the log holds: entries, heads and counts.
 //!
 //! Entries are re-hashed whenever they are read: bytes that do not match are never handed out.
 //! The log only grows, so everything up to a size is one snapshot without a transaction.
-
-use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
 
 use super::Store;
 use super::bulk::{Session as _, Sql, Value, json, rows};
-use super::commit::{HeadRow, RUN_BITS, number};
+use super::commit::{HeadRow, number};
 use super::error::StoreError;
 use super::pool::on_pool;
+use crate::clock::Timestamp;
 use crate::leaf::Leaf;
 use crate::merkle::{Hash, TreeSize};
 
@@ -39,19 +38,6 @@ pub struct Filter<'a> {
     /// In which direction.
     pub order: Order,
 }
-
-/// What is searched for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Search<'a> {
-    /// An id, at least 4 hex digits of an entry hash, fingerprint or document hash (with or
-    /// without `sha256:`), or a part of a pseudonym.
-    pub text: &'a str,
-    /// The size of the log that is searched.
-    pub upto: u64,
-}
-
-/// The most entries that a search answers.
-pub const MAX_FOUND: usize = 10_000;
 
 impl Store {
     /// The entries `after + 1 ..= upto`, at most `max_bytes` of leaves but at least one, each
@@ -180,6 +166,18 @@ impl Store {
             .fetch_all(db))?)
     }
 
+    /// When an entry was appended.
+    pub async fn time_of(&self, id: u64) -> Result<Option<Timestamp>, StoreError> {
+        const SQL: &str = "SELECT timestamp FROM log_entries WHERE id = $1";
+        let millis: Option<i64> = on_pool!(&self.0.readers, db => {
+            sqlx::query_scalar(SQL).bind(number(id)).fetch_optional(db)
+        })?;
+        let time = millis.map(|millis| {
+            Timestamp::from_millis(millis).ok_or(StoreError::Malformed { table: "log_entries" })
+        });
+        time.transpose()
+    }
+
     /// How many entries of a type the log has.
     pub async fn count(&self, event_type: &str) -> Result<u64, StoreError> {
         const SQL: &str = "SELECT count FROM view_event_counts WHERE event_type = $1";
@@ -195,86 +193,6 @@ impl Store {
         let counts: Vec<(String, i64)> =
             on_pool!(&self.0.readers, db => sqlx::query_as(SQL).fetch_all(db))?;
         Ok(counts.into_iter().map(|(name, count)| (name, count.cast_unsigned())).collect())
-    }
-
-    /// The ids of the entries that match, ascending, at most [`MAX_FOUND`].
-    pub async fn search(&self, search: Search<'_>) -> Result<Vec<u64>, StoreError> {
-        let mut found = BTreeSet::new();
-        if let Some(id) = search.text.parse().ok().filter(|id| (1..=search.upto).contains(id)) {
-            found.insert(id);
-        }
-        if let Some(range) = HashRange::of(search.text) {
-            found.extend(self.search_hashes(&range, search.upto).await?);
-            found.extend(self.search_refs(&range, search.upto).await?);
-        }
-        found.extend(self.search_pseudonyms(search.text, search.upto).await?);
-        Ok(found.into_iter().take(MAX_FOUND).collect())
-    }
-
-    /// Entries whose hash is in the range: one probe for each run, then the entries after the
-    /// last whole run.
-    async fn search_hashes(&self, range: &HashRange, upto: u64) -> Result<Vec<u64>, StoreError> {
-        const RUNS: &str = "WITH RECURSIVE runs(run) AS (
-                SELECT CAST(0 AS BIGINT) UNION ALL SELECT run + 1 FROM runs WHERE run < $1
-            )
-            SELECT entry.id FROM runs
-            CROSS JOIN view_entry_hashes AS prefixes
-            CROSS JOIN log_entries AS entry
-            WHERE prefixes.run = runs.run AND prefixes.prefix BETWEEN $2 AND $3
-              AND entry.id = prefixes.id AND entry.entry_hash BETWEEN $4 AND $5
-            LIMIT $6";
-        const TAIL: &str = "SELECT id FROM log_entries
-            WHERE id > $1 AND id <= $2 AND entry_hash BETWEEN $3 AND $4";
-        let runs = number(upto >> RUN_BITS);
-        let (low, high) = (&range.low[..], &range.high[..]);
-        let mut found: Vec<i64> = Vec::new();
-        if runs > 0 {
-            found = on_pool!(&self.0.readers, db => sqlx::query_scalar(RUNS)
-                .bind(runs - 1)
-                .bind(&low[..8])
-                .bind(&high[..8])
-                .bind(low)
-                .bind(high)
-                .bind(number(MAX_FOUND as u64))
-                .fetch_all(db))?;
-        }
-        let tail: Vec<i64> = on_pool!(&self.0.readers, db => sqlx::query_scalar(TAIL)
-            .bind(runs << RUN_BITS)
-            .bind(number(upto))
-            .bind(low)
-            .bind(high)
-            .fetch_all(db))?;
-        found.extend(tail);
-        Ok(found.into_iter().map(i64::cast_unsigned).collect())
-    }
-
-    /// Lifecycle entries that refer to a key or document whose hash is in the range.
-    async fn search_refs(&self, range: &HashRange, upto: u64) -> Result<Vec<u64>, StoreError> {
-        const SQL: &str = "SELECT DISTINCT id FROM view_refs
-            WHERE kind IN ('document', 'fingerprint', 'witness') AND value >= $1 AND value <= $2
-              AND id <= $3 ORDER BY id LIMIT $4";
-        let [low, high] = [&range.low, &range.high].map(|bytes| Hash::new(*bytes).to_string());
-        let found: Vec<i64> = on_pool!(&self.0.readers, db => sqlx::query_scalar(SQL)
-            .bind(&low)
-            .bind(&high)
-            .bind(number(upto))
-            .bind(number(MAX_FOUND as u64))
-            .fetch_all(db))?;
-        Ok(found.into_iter().map(i64::cast_unsigned).collect())
-    }
-
-    /// The registrations of keys whose pseudonym contains the text, whatever its case.
-    async fn search_pseudonyms(&self, part: &str, upto: u64) -> Result<Vec<u64>, StoreError> {
-        const SQL: &str = r"SELECT entry_id FROM view_keys
-            WHERE pseudonym_folded LIKE $1 ESCAPE '\' AND entry_id <= $2
-            ORDER BY entry_id LIMIT $3";
-        let pattern = containing(part);
-        let found: Vec<i64> = on_pool!(&self.0.readers, db => sqlx::query_scalar(SQL)
-            .bind(&pattern)
-            .bind(number(upto))
-            .bind(number(MAX_FOUND as u64))
-            .fetch_all(db))?;
-        Ok(found.into_iter().map(i64::cast_unsigned).collect())
     }
 
     /// The newest signed head of at most this size.
@@ -340,60 +258,5 @@ pub(super) fn text(value: Value) -> String {
     match value {
         Value::Text(Some(text)) => text,
         Value::Text(None) | Value::Int(_) | Value::Bytes(_) => String::new(),
-    }
-}
-
-/// The `LIKE` pattern for texts that contain `part` literally, with `\` as the escape.
-pub(super) fn containing(part: &str) -> String {
-    let mut pattern = String::from("%");
-    for letter in part.to_lowercase().chars() {
-        if matches!(letter, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(letter);
-    }
-    pattern.push('%');
-    pattern
-}
-
-/// The hashes that begin with the given hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct HashRange {
-    low: [u8; 32],
-    high: [u8; 32],
-}
-
-impl HashRange {
-    /// Takes 4 to 64 hex digits, with or without `sha256:`.
-    fn of(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
-        if !(4..=64).contains(&digits.len()) {
-            return None;
-        }
-        let mut range = Self { low: [0; 32], high: [0; 32] };
-        hex::decode_to_slice(format!("{digits:0<64}"), &mut range.low).ok()?;
-        hex::decode_to_slice(format!("{digits:f<64}"), &mut range.high).ok()?;
-        Some(range)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_is_the_range_of_hashes_that_begin_with_it() {
-        let range = HashRange::of("sha256:ABc12").unwrap();
-
-        assert_eq!(range.low[..4], [0xab, 0xc1, 0x20, 0]);
-        assert_eq!(range.high[..4], [0xab, 0xc1, 0x2f, 0xff]);
-        assert_eq!(HashRange::of("abc"), None);
-        assert_eq!(HashRange::of("hello"), None);
-        assert_eq!(HashRange::of(&"a".repeat(65)), None);
-    }
-
-    #[test]
-    fn wildcards_in_a_search_are_letters() {
-        assert_eq!(containing(r"50%_\Ä"), r"%50\%\_\\ä%");
     }
 }

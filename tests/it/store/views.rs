@@ -3,7 +3,7 @@
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::manifest::{AttestationId, Binds, Canonicalization};
 use diogenes_common::merkle::{Hash, TreeSize};
-use diogenes_common::store::Search;
+use diogenes_common::store::Span;
 use diogenes_common::view::{
     self, AttestationRow, AttestedTypeRow, Changes, Ended, Ending, EndorsedRow, KeyRow, Needs,
     Overlay, ProfileRow, Reference, Row as _, WitnessRow,
@@ -197,7 +197,9 @@ async fn a_later_batch_replaces_rows_and_adds_to_counts(database: Database) {
 async fn keys_and_references_are_found(database: Database) {
     let log = start_with_changes(&database).await;
     let store = &log.store;
-    let search = async |text: &str, upto| store.search(Search { text, upto }).await.unwrap();
+    let search = async |text: &str, upto| {
+        store.search(text, Span { upto, ..Span::default() }).await.unwrap().ids
+    };
 
     assert_eq!(search("ünïCODE", 10).await, [1]);
     assert_eq!(search("50%_", 10).await, [1]);
@@ -223,7 +225,8 @@ async fn rebuilt_views_answer_as_before(database: Database) {
     log.append(8300, "x-test:b").await;
     let store = &log.store;
     let hash = store.entry(5000).await.unwrap().unwrap().entry_hash().to_hex();
-    let search = async |text: &str| store.search(Search { text, upto: 8310 }).await.unwrap();
+    let whole = Span { upto: 8310, ..Span::default() };
+    let search = async |text: &str| store.search(text, whole).await.unwrap().ids;
     let before = store.counts().await;
     assert_eq!(search(&hash).await, [5000]);
     assert_eq!(store.view_version().await, Ok(Some(view::VERSION)));
