@@ -235,3 +235,6 @@ fn note_v1(overlay: &mut Overlay, signer: Fingerprint) {
         overlay.keys.put(KeyRow { used_v1: true, ..key });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ mod identity;
 mod lifecycle;
 mod overlay;
 mod rows;
+#[cfg(test)]
+mod testing;
 
 pub use apply::{Effect, NoEffect, apply, category_of, has_role, is_endorsed, needs};
 pub use identity::{may_attest, may_register, may_revoke, may_succeed};
