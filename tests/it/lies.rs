@@ -5,8 +5,9 @@ use std::cell::RefCell;
 
 use diogenes_common::clock::Clock as _;
 use diogenes_common::clock_system::SystemClock;
-use diogenes_common::event::Payload as _;
-use diogenes_common::keys::SigningKey;
+use diogenes_common::event::authorization::{Action, Purpose, SignedAuthorization};
+use diogenes_common::event::{Authorization, KeyRegistration, KeyRevocation, Payload as _};
+use diogenes_common::keys::{KeyAlgorithm, SigningKey};
 use diogenes_common::statement::{Category, FollowerStatus};
 use diogenes_common::store::{DatabaseUrl, Evidence, Incident, OpenOptions, Schema, Store};
 use diogenes_common::wire::status::{ErrorClass, MirrorStatus, ReplicationStatus};
@@ -56,7 +57,7 @@ fn other_history(liar: &Liar, size: u64, until: u64) -> Book {
 }
 
 /// Every lie that a follower and a witness must survive (docs/reliability.md).
-const LIES: [Lie; 13] = [
+const LIES: [Lie; 14] = [
     Lie {
         name: "a checkpoint of another history",
         tell: |liar| {
@@ -195,7 +196,55 @@ const LIES: [Lie; 13] = [
         follower: Outcome::Latched("bad_entry"),
         witness_refuses: false,
     },
+    Lie {
+        name: "revocation that its holder did not sign",
+        tell: |liar| {
+            let mut book = liar.story().book.clone();
+            let alice = SigningKey::from_seed([8; 32]);
+            book.say(&revocation(&alice, forged(&alice)));
+            liar.tell(book);
+        },
+        follower: Outcome::Latched("bad_entry"),
+        witness_refuses: false,
+    },
 ];
+
+/// A key's registration, with proof.
+fn registration(holder: &SigningKey) -> KeyRegistration {
+    let event = KeyRegistration {
+        expiration_date: None,
+        fingerprint: holder.fingerprint(),
+        key_algorithm: KeyAlgorithm::Ed25519,
+        proof: None,
+        pseudonym: "Alice".to_owned().try_into().unwrap(),
+        public_key: holder.public().into(),
+    };
+    event.proven(&Book::origin(), holder)
+}
+
+fn revocation(holder: &SigningKey, authorization: Authorization) -> KeyRevocation {
+    KeyRevocation {
+        authorization,
+        fingerprint: holder.fingerprint(),
+        public_key: holder.public().into(),
+    }
+}
+
+/// An authorization that says everything right and was signed by somebody else.
+fn forged(holder: &SigningKey) -> Authorization {
+    let text = |text: &str| text.to_owned().try_into().unwrap();
+    let stranger = SigningKey::from_seed([9; 32]);
+    Authorization::Signed(Box::new(SignedAuthorization {
+        action: Action::Revoke,
+        challenge_id: text("id"),
+        expires_at: SystemClock.now().plus_millis(300_000),
+        nonce: text("nonce"),
+        purpose: Purpose::General,
+        recovery: false,
+        request: json!({ "payload": { "fingerprint": holder.fingerprint() } }),
+        signature: stranger.sign(b"whatever").into(),
+    }))
+}
 
 /// A follower and a witness that trusted the liar until now.
 struct Site {
@@ -355,6 +404,38 @@ async fn every_lie_is_stored_or_refused_or_proven_as_the_rules_say() {
             site.synced_at(LEVEL + 7).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_liar_logs_about_a_key_changes_no_answer_of_a_follower() {
+    let site = Site::start().await;
+    let alice = SigningKey::from_seed([8; 32]);
+    let path = format!("/api/v1/keys/{}/status", alice.fingerprint());
+    let status = async || {
+        let answer: Value = site.mirror.read(&path).await.unwrap();
+        answer["status"].clone()
+    };
+    let mut book = site.liar.story().book.clone();
+    book.say(&registration(&alice));
+    // A key that proved more is not believed to have signed a bare nonce.
+    book.say(&revocation(&alice, Authorization::Legacy {}));
+    site.liar.tell(book.clone());
+    site.synced_at(LEVEL + 2).await;
+    assert_eq!(status().await, "active");
+    let entry: Value = site.mirror.read(&format!("/api/v1/log/{}", LEVEL + 2)).await.unwrap();
+    assert_eq!(
+        (&entry["effect"], &entry["effect_reason"]),
+        (&json!("none"), &json!("legacy_refused"))
+    );
+
+    book.say(&revocation(&alice, forged(&alice)));
+    site.liar.tell(book);
+
+    eventually("the lie is proven", async || {
+        site.status().await.reason.as_deref() == Some("bad_entry")
+    })
+    .await;
+    assert_eq!(status().await, "active");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
