@@ -236,13 +236,15 @@ def jcs(value):
 
 
 def legacy(value):
-    """Sorted by code points, everything outside printable ASCII escaped, JCS numbers."""
+    """Sorted by code points, everything outside printable ASCII escaped, fractions as Python's."""
     if isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, list):
         return "[" + ",".join(map(legacy, value)) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(json.dumps(n) + ":" + legacy(value[n]) for n in sorted(value)) + "}"
+    if isinstance(value, float) and not value.is_integer():
+        return repr(value)
     return jcs_text(value)
 
 
