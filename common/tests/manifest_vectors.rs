@@ -5,11 +5,11 @@ use diogenes_common::manifest::{Intent, Manifest, NotBound, Terms};
 use serde_json::{Value, json};
 
 fn vector() -> Value {
-    serde_json::from_str(include_str!("../../tests/vectors/manifest.json")).unwrap()
+    serde_json::from_str(include_str!("../../tests/vectors/manifest.json")).expect("JSON")
 }
 
 fn manifest(vector: &Value) -> Manifest {
-    Manifest::parse(vector["manifest"].to_string().as_bytes()).unwrap()
+    Manifest::parse(vector["manifest"].to_string().as_bytes()).expect("a manifest")
 }
 
 fn terms(manifest: &Manifest, position: usize) -> Terms<'_> {

@@ -247,3 +247,223 @@ async fn intents(
     let payloads = entries.iter().filter_map(|leaf| Attestation::from_payload(leaf.payload()).ok());
     Ok(payloads.filter_map(|of| Some((of.attestation_id.short(), of.intent_statement?))).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::event::{Authorization, KeyRegistration, KeyRevocation};
+    use crate::keys::HolderKey;
+    use crate::manifest::Terms;
+    use crate::read::testing::TestNode;
+    use crate::view::KeyState;
+    use crate::wire::verify::VerifyStatus;
+
+    const URL: &str = "/api/v1/verify";
+
+    type Events = Vec<(&'static str, Vec<u8>)>;
+
+    fn vector() -> Value {
+        serde_json::from_str(include_str!("../../../tests/vectors/manifest.json")).unwrap()
+    }
+
+    fn question() -> Value {
+        let document = Hash::of(b"the document");
+        json!({ "manifest": vector()["manifest"], "source_hash": document })
+    }
+
+    fn keys() -> Vec<HolderKey> {
+        let vector = vector();
+        let keys = vector["attestations"].as_array().unwrap()[..3].iter();
+        keys.map(|of| HolderKey::from_pem(of["public_key"].as_str().unwrap()).unwrap()).collect()
+    }
+
+    fn registration(key: &HolderKey) -> KeyRegistration {
+        KeyRegistration {
+            expiration_date: None,
+            fingerprint: key.fingerprint(),
+            key_algorithm: key.algorithm(),
+            proof: None,
+            pseudonym: "Somebody".to_owned().try_into().unwrap(),
+            public_key: key.clone(),
+        }
+    }
+
+    /// A listed attestation as the log holds it.
+    fn attestation(manifest: &Manifest, position: usize) -> Attestation {
+        let listed = &manifest.listed()[position];
+        let signer = keys().into_iter().find(|key| key.fingerprint() == listed.signer).unwrap();
+        let intent = match &listed.intent_statement {
+            Intent::Kept(intent) => intent.clone(),
+            Intent::NotKept => None,
+        };
+        let terms = Terms {
+            position,
+            attestation_type: &listed.attestation_type,
+            intent_statement: intent.as_deref(),
+            parents: None,
+        };
+        let bound = manifest.bind(&signer, &listed.signature, &terms).unwrap();
+        Attestation {
+            attestation_id: bound.id,
+            authorization: None,
+            binds: bound.binds,
+            canonicalization: bound.canonicalization,
+            content_hash: manifest.content_hash(),
+            intent_statement: intent,
+            manifest_hash: manifest.hash(),
+            parents: bound.parents,
+            signature_algorithm: signer.algorithm(),
+            signer: signer.fingerprint(),
+            public_key: signer,
+            signature: bound.signature,
+            submitter_claims: None,
+            title: manifest.title().map(str::to_owned),
+            attestation_type: listed.attestation_type.clone(),
+        }
+    }
+
+    /// Three keys (entries 2 to 4) and all attestations of the manifest (entries 5 to 10).
+    fn events() -> Events {
+        let manifest = Manifest::parse(vector()["manifest"].to_string().as_bytes()).unwrap();
+        let keys = keys();
+        let registered = keys.iter().map(|key| registration(key).to_payload());
+        let attested = (0..6).map(|position| attestation(&manifest, position).to_payload());
+        let registered = registered.map(|payload| (KeyRegistration::EVENT_TYPE, payload));
+        registered.chain(attested.map(|payload| (Attestation::EVENT_TYPE, payload))).collect()
+    }
+
+    async fn node() -> TestNode {
+        TestNode::of_events(NodeRole::Leader, &events()).await
+    }
+
+    async fn ask(node: &TestNode, question: &Value) -> DocumentVerdict {
+        node.post(URL, &question.to_string(), &[]).await
+    }
+
+    #[tokio::test]
+    async fn leader_and_follower_judge_a_document_alike() {
+        let leader = node().await;
+        let follower = TestNode::of_events(NodeRole::Follower, &events()).await;
+
+        let (of_leader, mut of_follower) =
+            (ask(&leader, &question()).await, ask(&follower, &question()).await);
+
+        assert_eq!(of_leader.overall_status, VerifyStatus::Valid, "{of_leader:#?}");
+        assert_eq!(of_leader.layer2.attestations[5].log_entry_id, Some(10));
+        assert_eq!(of_leader.log.tree_head["tree_size"], 10);
+        assert_eq!((of_leader.log.replicated, of_leader.log.witnessed_tree_size), (None, None));
+        assert_eq!(of_follower.log.replicated.map(TreeSize::get), Some(10));
+        of_follower.log.replicated = None;
+        assert_eq!(of_follower, of_leader);
+    }
+
+    #[tokio::test]
+    async fn an_intent_that_an_old_client_did_not_keep_is_read_from_its_entry() {
+        let node = node().await;
+        let mut question = question();
+        let listed = question["manifest"]["attestations"][3].as_object_mut().unwrap();
+        assert!(listed.remove("intent_statement").is_some());
+
+        assert_eq!(ask(&node, &question).await.overall_status, VerifyStatus::Valid);
+    }
+
+    #[tokio::test]
+    async fn what_was_signed_before_a_revocation_stays_valid() {
+        let mut events = events();
+        let key = keys().remove(0);
+        let revocation = KeyRevocation {
+            authorization: Authorization::Session {},
+            fingerprint: key.fingerprint(),
+            public_key: key,
+        };
+        events.push((KeyRevocation::EVENT_TYPE, revocation.to_payload()));
+        let node = TestNode::of_events(NodeRole::Leader, &events).await;
+
+        let verdict = ask(&node, &question()).await;
+
+        assert_eq!(verdict.overall_status, VerifyStatus::Valid);
+        let finding = &verdict.layer2.attestations[0];
+        assert_eq!(finding.key_status_at_entry, Some(KeyState::Active));
+        assert_eq!(finding.key_status_now, Some(KeyState::Revoked));
+    }
+
+    #[tokio::test]
+    async fn what_the_log_does_not_hold_is_not_valid() {
+        let fewer = &events()[..8];
+        let node = TestNode::of_events(NodeRole::Leader, fewer).await;
+        assert_eq!(ask(&node, &question()).await.overall_status, VerifyStatus::NotLogged);
+
+        let node = TestNode::of_events(NodeRole::Leader, &events()[3..]).await;
+        let verdict = ask(&node, &question()).await;
+        assert_eq!(verdict.layer1.status, VerifyStatus::UnknownKey);
+        assert_eq!(verdict.layer2.status, VerifyStatus::UnknownKey);
+    }
+
+    #[tokio::test]
+    async fn a_digest_is_taken_as_tools_print_it() {
+        let node = node().await;
+        let digits = Hash::of(b"the document").to_hex();
+        for (text, status) in [
+            (digits.clone(), VerifyStatus::Valid),
+            (digits.to_uppercase(), VerifyStatus::Valid),
+            (Hash::of(b"another").to_string(), VerifyStatus::Invalid),
+        ] {
+            let mut question = question();
+            question["source_hash"] = json!(text);
+            assert_eq!(ask(&node, &question).await.overall_status, status, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn witnesses_can_be_required() {
+        let node = node().await;
+        let mut question = question();
+        question["require"] = json!({ "witnesses": 1 });
+        assert_eq!(ask(&node, &question).await.overall_status, VerifyStatus::Unwitnessed);
+        question["require"] = json!({});
+        assert_eq!(ask(&node, &question).await.overall_status, VerifyStatus::Valid);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_judged_is_refused_with_its_place() {
+        let node = node().await;
+        let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+        for (pointer, value, code) in [
+            ("/source_hash", json!("abc"), Code::ValidationFailed),
+            ("/source", json!("abc"), Code::UnknownField),
+            ("/verifier_fingerprint", json!("abc"), Code::ValidationFailed),
+            ("/trust_config", json!({}), Code::ValidationFailed),
+            ("/require", json!({ "witnesses": 101 }), Code::ValidationFailed),
+            ("/manifest", json!([]), Code::InvalidManifest),
+            ("/manifest/extra", json!(1), Code::UnknownField),
+            ("/manifest/document/content_hash", json!(1), Code::InvalidManifest),
+            ("/manifest/document/title", json!("a\0b"), Code::NulCharacter),
+            ("/manifest/document/notes", deep(31), Code::JsonTooDeep),
+        ] {
+            let mut question = question();
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            let parent = question.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            parent.insert(name.to_owned(), value);
+            assert_eq!(node.post_refusal(URL, &question.to_string()).await, code, "{pointer}");
+        }
+        let mut question = question();
+        question["manifest"]["document"]["notes"] = deep(30);
+        assert_eq!(ask(&node, &question).await.layer1.status, VerifyStatus::Invalid);
+        assert_eq!(node.post_refusal(URL, "[]").await, Code::ValidationFailed);
+        assert_eq!(node.post_refusal(URL, "{").await, Code::InvalidJson);
+    }
+
+    #[test]
+    fn the_place_of_a_fault_is_counted_from_the_body() {
+        let problem = Problem::from(ManifestError::Twice { position: 3 });
+        assert_eq!(problem.errors()[0].pointer, "#/manifest/attestations/3/id");
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_head_judges_nothing() {
+        let node = TestNode::new(NodeRole::Follower, 0, |_| String::new()).await;
+        assert_eq!(node.post_refusal(URL, &question().to_string()).await, Code::CatchingUp);
+    }
+}

@@ -170,6 +170,13 @@ impl TestNode {
         Self::of(NodeRole::Leader, Some(events)).await
     }
 
+    /// A log of these events, of one time, after the genesis.
+    pub(super) async fn of_events(role: NodeRole, events: &[(&'static str, Vec<u8>)]) -> Self {
+        let events = events.iter().cloned();
+        let events = events.map(|(event_type, payload)| TestEvent::new(event_type, payload));
+        Self::of(role, Some(events.collect())).await
+    }
+
     async fn of(role: NodeRole, events: Option<Vec<TestEvent>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = DatabaseUrl::sqlite(directory.path().join("log.db"));

@@ -7,6 +7,8 @@
 #[path = "../../../leader/src/entries/parse.rs"]
 #[allow(dead_code)]
 mod parse;
+
+mod manifest;
 mod tlog;
 mod witness;
 
@@ -41,6 +43,7 @@ use diogenes_common::statement::{
 };
 use serde_json::Value;
 
+pub use manifest::manifest;
 use parse::{Submission, Submitted};
 pub use tlog::{bundle, policy, tile_path, tlog_proof};
 pub use witness::{checkpoint_request, list_of_logs};
@@ -49,7 +52,7 @@ pub use witness::{checkpoint_request, list_of_logs};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     ("canonical", canonical),
     ("leaf", leaf),
     ("batch_json", batch_json),
@@ -63,6 +66,7 @@ pub const TARGETS: [Target; 19] = [
     ("report", report),
     ("statements", statements),
     ("submission", submission),
+    ("manifest", manifest),
     ("tile_path", tile_path),
     ("bundle", bundle),
     ("policy", policy),
@@ -293,7 +297,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             .map(|case| canonical::to_vec(&case["body"]))
             .collect()
     };
-    if let Some(seeds) = tlog::seeds(target).or_else(|| witness::seeds(target)) {
+    if let Some(seeds) =
+        tlog::seeds(target).or_else(|| witness::seeds(target)).or_else(|| manifest::seeds(target))
+    {
         return seeds;
     }
     let notes = || texts(&golden("checkpoint.json"), &["note", "cosigned_note"]);
