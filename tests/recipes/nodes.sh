@@ -10,9 +10,10 @@ follower=http://127.0.0.1:$((port + 1))
 children=()
 
 finish() {
-    local code=$? child
-    for child in "${children[@]}"; do
-        kill "$child" 2>/dev/null && wait "$child" 2>/dev/null || true
+    local code=$? last
+    # The youngest first: nothing is left behind by what it reads from.
+    for ((last = ${#children[@]} - 1; last >= 0; last--)); do
+        kill "${children[last]}" 2>/dev/null && wait "${children[last]}" 2>/dev/null || true
     done
     if [ "$code" -ne 0 ]; then find "$scratch" -maxdepth 1 -name '*.log' -size +0 -exec tail -v -n 5 {} + >&2; fi
     rm -rf "$scratch"
