@@ -5,6 +5,9 @@
 //! same files with an implementation of its own. After an intended change, run the tests with
 //! `BLESS=1` and read the difference.
 
+#[path = "golden/identity.rs"]
+mod identity;
+
 use std::path::PathBuf;
 
 use diogenes_common::batch::{self, Batch, BatchHeader, Chain, Encoding, Trust, verify_batch};

@@ -2,7 +2,7 @@
 """Verifies a Diogenes log from its API alone, or the golden vectors of the repository.
 
 An implementation of its own, written from docs/protocol.md and not from the Rust code: what both
-accept is what the page says. Needs Python 3.9 and the package `cryptography` (Ed25519 only).
+accept is what the page says. Needs Python 3.9 and the package `cryptography` (signatures only).
 
     verify.py --server http://127.0.0.1:8000 --fingerprint sha256:<64 hex>
     verify.py --server http://127.0.0.1:8000 --log-id sha256:<64 hex> --json
@@ -27,11 +27,14 @@ import urllib.error
 import urllib.request
 
 try:
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
+    from cryptography.hazmat.primitives.hashes import SHA256
 except ImportError:
     print("verify.py: the Python package `cryptography` is missing", file=sys.stderr)
     print("install it: python3 -m pip install cryptography", file=sys.stderr)
@@ -62,9 +65,8 @@ def require(holds, check, detail, proof=False):
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 ORIGIN = re.compile(r"(?!diogenes-|cosignature/|subtree/)[A-Za-z0-9._~:/-]{1,255}")
-EVENT_TYPE = re.compile(
-    r"[a-z][a-z0-9_]{0,63}|x-[a-z0-9][a-z0-9-]{0,31}:[a-z0-9][a-z0-9._-]{0,63}"
-)
+NAMESPACED = re.compile(r"x-[a-z0-9][a-z0-9-]{0,31}:[a-z0-9][a-z0-9._-]{0,63}")
+EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}|" + NAMESPACED.pattern)
 REASON = re.compile(r"[a-z0-9_]{1,64}")
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
@@ -89,6 +91,23 @@ def is_time(value):
     except ValueError:
         return False
     return moment.year >= 1970 and moment.second < 60
+
+
+def cut_time(value):
+    """Any RFC 3339 time in the one form of entries, cut to milliseconds; None if it is none."""
+    parts = isinstance(value, str) and re.fullmatch(
+        r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", value, re.ASCII)
+    if not parts:
+        return None
+    offset = "+00:00" if parts[4] in "Zz" else parts[4]
+    try:
+        at = datetime.datetime.fromisoformat(f"{parts[1]}T{parts[2]}{offset}")
+        at = at.astimezone(datetime.timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+    millis = ((parts[3] or "") + "000")[:3]
+    text = f"{at.year:04}-{at.month:02}-{at.day:02}T{at:%H:%M:%S}.{millis}Z"
+    return text if is_time(text) else None
 
 
 def is_size(value):
@@ -236,7 +255,7 @@ def jcs(value):
 
 
 def legacy(value):
-    """Sorted by code points, everything outside printable ASCII escaped, fractions as Python's."""
+    """Sorted by code points, all but printable ASCII escaped, fractions as Python has them."""
     if isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, list):
@@ -317,8 +336,87 @@ def is_own_pem(value):
         return False
 
 
-def is_pem(value):
-    return pem_to_der(value) is not None
+P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+class HolderKey:
+    """A person's public key of any of the three algorithms, from its one DER."""
+
+    def __init__(self, der):
+        try:
+            self.key = serialization.load_der_public_key(der)
+            again = self.key.public_bytes(serialization.Encoding.DER,
+                                          serialization.PublicFormat.SubjectPublicKeyInfo)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise Fault("key", "not a key of a known algorithm") from None
+        require(again == der, "key", "another encoding of this key is the one")
+        self.der, self.fingerprint = der, hash_text(sha256(der))
+        if isinstance(self.key, Ed25519PublicKey):
+            self.algorithm, self.own = "ed25519", Key(der[12:])
+        elif isinstance(self.key, ec.EllipticCurvePublicKey):
+            require(len(der) == 91 and der.startswith(P256 + b"\x04"), "key", "not P-256")
+            self.algorithm = "ecdsa-p256"
+        else:
+            require(isinstance(self.key, rsa.RSAPublicKey), "key", "of another algorithm")
+            numbers = self.key.public_numbers()
+            fits = 2048 <= numbers.n.bit_length() <= 4096 and 3 <= numbers.e < 2**32
+            require(fits and numbers.n & numbers.e & 1, "key", "not a usable RSA key")
+            self.algorithm = "rsa-2048"
+
+    @classmethod
+    def from_pem(cls, pem):
+        der = pem_to_der(pem)
+        require(der is not None, "key", "not the PEM of a public key")
+        return cls(der)
+
+    def pem(self):
+        body = base64.b64encode(self.der).decode()
+        lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+        return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+    def verifies(self, message, signature):
+        """A signature in the form that entries have."""
+        if signature is None:
+            return False
+        if self.algorithm == "ed25519":
+            return self.own.verifies(message, signature)
+        try:
+            if self.algorithm == "ecdsa-p256":
+                r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+                if len(signature) != 64 or s > P256_ORDER // 2:
+                    return False
+                self.key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(SHA256()))
+                return True
+        except InvalidSignature:
+            return False
+        for way in (padding.PKCS1v15(), padding.PSS(padding.MGF1(SHA256()), 32)):
+            try:
+                self.key.verify(signature, message, way, SHA256())
+                return True
+            except InvalidSignature:
+                pass
+        return False
+
+    def kept(self, signature):
+        """A client's signature in the form that entries have; None if it is none."""
+        if signature is None or self.algorithm != "ecdsa-p256":
+            return signature
+        try:
+            r, s = utils.decode_dss_signature(signature) if len(signature) != 64 else (
+                int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+            s = min(s, P256_ORDER - s)
+            return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        except (ValueError, OverflowError):
+            return None
+
+
+def is_holder_pem(value):
+    """The one PEM text that a person's key has."""
+    try:
+        return HolderKey.from_pem(value).pem() == value
+    except Fault:
+        return False
 
 
 # --- 4 Entries -----------------------------------------------------------------------------------
@@ -622,11 +720,54 @@ def is_server(value):
     return match is not None and bool(plain) and "@" not in match[1]
 
 
-def is_possession_proof(value):
+def is_holder_signature(value):
     data = unbase64(value)
     return data is not None and 1 <= len(data) <= 512
 
 
+def is_flag(value):
+    return isinstance(value, bool)
+
+
+def is_challenge_text(value):
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None
+
+
+def is_statement(value):
+    """A title or a statement of intent."""
+    return isinstance(value, str) and 1 <= len(value) <= 1000
+
+
+def is_attestation_type(value):
+    return isinstance(value, str) and (
+        value in ("authorship", "editorial_review", "peer_review", "publication")
+        or NAMESPACED.fullmatch(value) is not None)
+
+
+def are_ids(value):
+    return isinstance(value, list) and all(
+        isinstance(item, str) and re.fullmatch(r"[0-9a-f]{32}", item) for item in value)
+
+
+SIGNED_AUTHORIZATION = {
+    "action": is_one_of("login", "POST /auth/password", "POST /keys/revoke", "POST /keys/succeed"),
+    "challenge_id": is_challenge_text,
+    "expires_at": is_time,
+    "form": is_one_of("signed"),
+    "nonce": is_challenge_text,
+    "purpose": is_one_of("general", "login"),
+    "recovery": is_flag,
+    "request": lambda value: True,
+    "signature": is_holder_signature,
+}
+
+
+def is_authorization(value):
+    words = {"form": "legacy"}, {"form": "session"}
+    return value in words or matches(value, SIGNED_AUTHORIZATION)
+
+
+is_algorithm = is_one_of("ed25519", "ecdsa-p256", "rsa-2048")
 ENDORSEMENT = {
     "after": is_size,
     "category": is_one_of(*CATEGORIES),
@@ -634,7 +775,7 @@ ENDORSEMENT = {
     "name": optional(is_name),
     "operator": is_hash,
     "origin": is_origin,
-    "public_key": is_pem,
+    "public_key": is_holder_pem,
     "signature": is_signature,
     "timestamp": is_time,
 }
@@ -648,10 +789,44 @@ PAYLOADS = {
     "key_registration": {
         "expiration_date": optional(is_time),
         "fingerprint": is_hash,
-        "key_algorithm": is_one_of("ed25519", "ecdsa-p256", "rsa-2048"),
-        "proof": optional(is_possession_proof),
+        "key_algorithm": is_algorithm,
+        "proof": optional(is_holder_signature),
         "pseudonym": is_name,
-        "public_key": is_pem,
+        "public_key": is_holder_pem,
+    },
+    "key_succession": {
+        "authorization": is_authorization,
+        "expiration_date": optional(is_time),
+        "key_algorithm": is_algorithm,
+        "new_fingerprint": is_hash,
+        "new_key_proof": optional(is_holder_signature),
+        "new_public_key": is_holder_pem,
+        "old_fingerprint": is_hash,
+        "old_public_key": is_holder_pem,
+        "recovery": is_flag,
+    },
+    "key_revocation": {
+        "authorization": is_authorization,
+        "fingerprint": is_hash,
+        "public_key": is_holder_pem,
+    },
+    "attestation": {
+        "attestation_id": is_hash,
+        "authorization": optional(lambda value: value == {"form": "session"}),
+        "binds": is_one_of("manifest", "manifest+parents", "all"),
+        "canonicalization": is_one_of("jcs", "legacy"),
+        "content_hash": is_hash,
+        "intent_statement": optional(is_statement),
+        "manifest_hash": is_hash,
+        "parents": are_ids,
+        "public_key": is_holder_pem,
+        "signature": is_holder_signature,
+        "signature_algorithm": is_algorithm,
+        "signer": is_hash,
+        "submitter_claims": optional(
+            lambda value: matches(value, {"intent_statement": is_statement})),
+        "title": optional(is_statement),
+        "type": is_attestation_type,
     },
     "operator_endorsement": ENDORSEMENT,
     "operator_endorsement_revocation": {**ENDORSEMENT, "endorsement_id": is_size},
@@ -690,6 +865,38 @@ def registration_bytes(payload, origin):
     return signed_bytes("diogenes-key-registration/v1", {"origin": origin, "payload": unproven})
 
 
+def successor_bytes(payload, origin):
+    """What the new key of a succession signs."""
+    about = of(payload, "expiration_date", "key_algorithm", "old_fingerprint")
+    about.update(fingerprint=payload["new_fingerprint"], public_key=payload["new_public_key"],
+                 proof=None)
+    return signed_bytes("diogenes-key-registration/v1",
+                        {"kind": "successor", "origin": origin, "payload": about})
+
+
+def challenge_bytes(signed, origin, fingerprint):
+    members = of(signed, "action", "challenge_id", "expires_at", "nonce", "purpose", "recovery")
+    members.update(fingerprint=fingerprint, origin=origin,
+                   payload_hash=hash_text(sha256(jcs(signed["request"]))))
+    return signed_bytes("diogenes-challenge/v1", members)
+
+
+def attestation_bytes(payload):
+    return signed_bytes("diogenes-attestation/v1", of(
+        payload, "content_hash", "intent_statement", "manifest_hash", "parents", "type"))
+
+
+def attestation_id(payload):
+    members = of(payload, "manifest_hash", "parents", "signer", "type")
+    return hash_text(sha256(jcs({**members, "form": payload["binds"]})))
+
+
+def manifest_bytes(manifest, binds, canonicalization):
+    """What signs a manifest, in either form of binding it."""
+    covered = manifest if binds == "manifest+parents" else {**manifest, "attestations": []}
+    return jcs(covered) if canonicalization == "jcs" else legacy(covered).encode()
+
+
 def operator_bytes(payload, verb):
     members = of(payload, "after", "category", "fingerprint", "name", "origin", "timestamp")
     members.update(display_name=None, server=None, verb=verb)
@@ -718,11 +925,39 @@ def check_payload(event_type, payload):
     if event_type == "log_genesis":
         key = Key.from_pem(payload["operator_public_key"])
         require(key.fingerprint == payload["operator_fingerprint"], "payload", "another key")
-    elif "public_key" in payload and "fingerprint" in payload:
-        der = pem_to_der(payload["public_key"])
-        require(hash_text(sha256(der)) == payload["fingerprint"], "payload", "another key")
-        if payload.get("key_algorithm") == "ed25519" or payload.get("category") in ROLES:
-            Key.from_pem(payload["public_key"])
+    for key, fingerprint, algorithm in KEYS_OF_PAYLOADS:
+        if key in payload and fingerprint in payload:
+            found = HolderKey.from_pem(payload[key])
+            require(found.fingerprint == payload[fingerprint], "payload", "another key")
+            require(payload.get(algorithm, found.algorithm) == found.algorithm, "payload",
+                    "another algorithm than the key's")
+    if payload.get("category") in ROLES:
+        Key.from_pem(payload["public_key"])
+    if event_type == "key_succession":
+        session = payload["authorization"] == {"form": "session"}
+        require(not (session and payload["recovery"]), "payload", "an expired key has no session")
+    elif event_type == "attestation":
+        check_attestation(payload)
+
+
+# Members of payloads that belong together: a key, its fingerprint, its algorithm.
+KEYS_OF_PAYLOADS = (
+    ("public_key", "fingerprint", "key_algorithm"),
+    ("new_public_key", "new_fingerprint", "key_algorithm"),
+    ("old_public_key", "old_fingerprint", None),
+    ("public_key", "signer", "signature_algorithm"),
+)
+
+
+def check_attestation(payload):
+    """What the members of an attestation say about each other."""
+    require(attestation_id(payload) == payload["attestation_id"], "payload", "another id")
+    binds, claims = payload["binds"], payload["submitter_claims"]
+    authorised = binds == "all" or payload["authorization"] is not None
+    fits = (payload["canonicalization"] == "jcs" or binds != "all") and (
+        not payload["parents"] or binds != "manifest") and (
+        claims is None if authorised else payload["intent_statement"] is None)
+    require(fits, "payload", "members of an attestation that contradict each other")
 
 
 class Signers:
@@ -751,12 +986,9 @@ def check_carried(event_type, payload, signers):
     if "origin" in payload and event_type in PAYLOADS and event_type != "log_genesis":
         require(payload["origin"] == signers.origin, "wrong_origin",
                 "the entry carries a statement about another log")
-    if event_type == "key_registration":
-        if payload["proof"] is None or payload["key_algorithm"] != "ed25519":
-            return 0
-        key = Key.from_pem(payload["public_key"])
-        message, signature = registration_bytes(payload, signers.origin), payload["proof"]
-    elif event_type in ("operator_endorsement", "operator_endorsement_revocation"):
+    if event_type in HOLDERS:
+        return HOLDERS[event_type](payload, signers.origin)
+    if event_type in ("operator_endorsement", "operator_endorsement_revocation"):
         require(payload["operator"] == signers.operator.fingerprint, "carried",
                 "another key than the operator's")
         key, signature = signers.operator, payload["signature"]
@@ -777,6 +1009,103 @@ def check_carried(event_type, payload, signers):
         check_witness_proof(payload, key, signers, good)
     require(good, "carried", "a signature that the entry carries does not verify", proof=True)
     return 2 if event_type == "witness_proof" else 1
+
+
+def check_holder(pem, message, signature):
+    """One signature of a person's key; 1, as it is one."""
+    require(HolderKey.from_pem(pem).verifies(message, unbase64(signature)), "carried",
+            "a signature that the entry carries does not verify", proof=True)
+    return 1
+
+
+def check_registration(payload, origin):
+    if payload["proof"] is None:
+        return 0
+    message = registration_bytes(payload, origin)
+    return check_holder(payload["public_key"], message, payload["proof"])
+
+
+def check_succession(payload, origin):
+    checked = 0
+    if payload["new_key_proof"] is not None:
+        checked = check_holder(payload["new_public_key"], successor_bytes(payload, origin),
+                               payload["new_key_proof"])
+    return checked + check_authorization(payload["authorization"], "POST /keys/succeed", origin,
+                                         payload["old_public_key"], asks_for_succession, payload)
+
+
+def check_revocation(payload, origin):
+    return check_authorization(payload["authorization"], "POST /keys/revoke", origin,
+                               payload["public_key"], asks_for_revocation, payload)
+
+
+def check_attested(payload, origin):
+    if payload["binds"] != "all":
+        return 0
+    return check_holder(payload["public_key"], attestation_bytes(payload), payload["signature"])
+
+
+HOLDERS = {
+    "key_registration": check_registration,
+    "key_succession": check_succession,
+    "key_revocation": check_revocation,
+    "attestation": check_attested,
+}
+
+
+def signed_by_people(event_type, payload, origin):
+    """The bytes of every signature of a person that an entry carries and that can be checked."""
+    signed = []
+    if event_type == "key_registration" and payload["proof"] is not None:
+        signed.append(registration_bytes(payload, origin))
+    if event_type == "key_succession" and payload["new_key_proof"] is not None:
+        signed.append(successor_bytes(payload, origin))
+    if event_type == "attestation" and payload["binds"] == "all":
+        signed.append(attestation_bytes(payload))
+    elif (payload.get("authorization") or {}).get("form") == "signed":
+        fingerprint = payload.get("old_fingerprint") or payload["fingerprint"]
+        signed.append(challenge_bytes(payload["authorization"], origin, fingerprint))
+    return [bytes.decode() for bytes in signed]
+
+
+def check_authorization(authorization, action, origin, pem, asks_for, payload):
+    if authorization["form"] != "signed":
+        return 0
+    fingerprint = HolderKey.from_pem(pem).fingerprint
+    message = challenge_bytes(authorization, origin, fingerprint)
+    check_holder(pem, message, authorization["signature"])
+    right = authorization["action"] == action and authorization["purpose"] == "general"
+    request = authorization["request"]
+    require(right and matches(request, {"payload": lambda value: isinstance(value, dict)})
+            and asks_for(request["payload"], authorization, payload), "carried",
+            "the authorization is of something else")
+    return 1
+
+
+def asks_for_revocation(request, authorization, payload):
+    return request == {"fingerprint": payload["fingerprint"]} and not authorization["recovery"]
+
+
+def asks_for_succession(request, authorization, payload):
+    shape = {"old_fingerprint": is_hash, "new_public_key": is_text, "new_algorithm": is_text}
+    wanted = {**dict.fromkeys(("expiration_date", "new_key_proof")), **request}
+    shape.update(expiration_date=optional(is_text), new_key_proof=optional(is_holder_signature))
+    if not matches(wanted, shape) or authorization["recovery"] != payload["recovery"]:
+        return False
+    try:
+        key = HolderKey.from_pem(wanted["new_public_key"])
+    except Fault:
+        return False
+    expires, proof = wanted["expiration_date"], wanted["new_key_proof"]
+    kept = None if proof is None else key.kept(unbase64(proof))
+    in_entry = payload["new_key_proof"]
+    return (
+        (wanted["old_fingerprint"], wanted["new_algorithm"], key.pem())
+        == (payload["old_fingerprint"], payload["key_algorithm"], payload["new_public_key"])
+        and (None if expires is None else cut_time(expires)) == payload["expiration_date"]
+        and (expires is None) == (payload["expiration_date"] is None)
+        and kept == (None if in_entry is None else unbase64(in_entry))
+    )
 
 
 def check_witness_proof(payload, key, signers, good):
@@ -1197,8 +1526,9 @@ class Golden:
             self.expect(False, f"{what}: accepted")
 
     def run(self):
-        for part in (self.canonical, self.keys, self.log, self.leaves, self.heads,
-                     self.checkpoint, self.statements, self.batches, self.evidence):
+        for part in (self.canonical, self.keys, self.holder_keys, self.log, self.leaves,
+                     self.heads, self.checkpoint, self.statements, self.identity, self.batches,
+                     self.evidence):
             part()
         return self.checks
 
@@ -1221,6 +1551,22 @@ class Golden:
             self.expect(seed.public_key().public_bytes_raw() == key.raw, case["role"])
         self.by_role = {case["role"]: Key.from_pem(case["public_key"])
                         for case in self.load("keys.json")}
+
+    def holder_keys(self):
+        vectors, keys = self.load("../holder-keys.json"), {}
+        for case in vectors["keys"]:
+            if case["ok"]:
+                keys[case["name"]] = HolderKey.from_pem(case["pem"])
+                self.expect(keys[case["name"]].pem() == case["pem"], case["name"])
+            else:
+                self.expect_fault(lambda c=case: HolderKey.from_pem(c["pem"]), case["name"], "key")
+        message = vectors["message"].encode()
+        for case in vectors["signatures"]:
+            key = keys[case["key"]]
+            kept = key.kept(unbase64(case["signature"]))
+            self.expect(key.verifies(message, kept) == case["ok"], case["name"])
+            if case["kept"] is not None:
+                self.expect(kept == unbase64(case["kept"]), f"{case['name']}, as it is kept")
 
     def log(self):
         log = self.load("log.json")
@@ -1314,6 +1660,41 @@ class Golden:
             self.expect(good, f"signature of {case['name']}")
             self.expect(not keys[case["signer"]].verifies(made + b" ", unbase64(case["signature"])),
                         f"signature of {case['name']} over other bytes")
+
+    def identity(self):
+        vectors = self.load("identity.json")
+        origin, alice = vectors["origin"], HolderKey.from_pem(self.by_role["stranger"].pem())
+        for case in vectors["entries"]:
+            event_type, payload = case["event_type"], case["payload"]
+            check_payload(event_type, payload)
+            signers = Signers(origin, self.by_role["operator"])
+            checked = check_carried(event_type, payload, signers)
+            self.expect(checked == len(case["signed"]), f"signatures of {case['name']}")
+            self.expect(signed_by_people(event_type, payload, origin) == case["signed"],
+                        f"bytes of {case['name']}")
+            # Over the same bytes, of another log.
+            if checked:
+                signers = Signers("log.example/other", self.by_role["operator"])
+                elsewhere = lambda p=payload, t=event_type, s=signers: check_carried(t, p, s)
+                if event_type == "attestation":
+                    elsewhere()
+                else:
+                    self.expect_fault(elsewhere, f"{case['name']}, elsewhere", "carried")
+        for case in vectors["refused"]:
+            def judge(c=case):
+                check_payload(c["event_type"], c["payload"])
+                check_carried(c["event_type"], c["payload"],
+                              Signers(origin, self.by_role["operator"]))
+            self.expect_fault(judge, case["why"])
+        login = vectors["login"]
+        made = signed_bytes("diogenes-challenge/v1", login["body"])
+        self.expect(made.decode() == login["signed"], "bytes of a login")
+        self.expect(alice.verifies(made, unbase64(login["signature"])), "signature of a login")
+        for case in vectors["manifests"]:
+            made = manifest_bytes(case["manifest"], case["binds"], case["canonicalization"])
+            what = f"{case['binds']}, {case['canonicalization']}"
+            self.expect(made.decode() == case["signed"], f"bytes of {what}")
+            self.expect(alice.verifies(made, unbase64(case["signature"])), f"signature of {what}")
 
     def batches(self):
         operator = self.by_role["operator"].fingerprint

@@ -253,8 +253,9 @@ def main():
     leader, follower, *seed = sys.argv[1:]
     seed = int(seed[0]) if seed else random.randrange(10**9)
     checks = Checks(leader, follower, seed)
-    print(f"Signatures of {openssl('version').decode().split(' (')[0].strip()} and cryptography "
-          f"{cryptography.__version__}, bits of seed {seed}")
+    version = openssl("version").decode().split()[1]
+    print(f"Signatures of OpenSSL {version} and cryptography {cryptography.__version__}, bits of "
+          f"seed {seed}")
     with tempfile.TemporaryDirectory() as folder:
         holders = [*openssl_holders(pathlib.Path(folder)), *python_holders()]
         for number, holder in enumerate(holders):
