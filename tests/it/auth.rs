@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::api_federation::authorize;
+use crate::attestations::{self, manifest};
 use crate::people::{Ahead, Holder, login, refused, told};
 use crate::raw::Answer;
 use crate::site::{Place, Running, TOKEN, now, on_both};
@@ -430,4 +431,47 @@ async fn no_log_line_holds_a_secret() {
     for secret in secrets {
         assert!(!log.contains(secret), "{secret} is in\n{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_a_signature_of_others_again_keeps_nobody_from_logging_in() {
+    let site = Place::sqlite().start().await;
+    let leader = &site.leader;
+    let alice = Holder::registered(leader, 1).await;
+    let set = alice.set_password(leader, &json!({ "password": "correct horse" })).await;
+    assert_eq!(set.status, 200, "{set}");
+    let public = attestations::body(&alice, &manifest("On locks", &[]), "all", &json!({}));
+    let guess = with(public, "password", "a guess of a stranger");
+    for _ in 0..10 {
+        let answer = leader.post("/api/v1/attestations", &guess).send().await;
+        assert_eq!(told(&answer), refused(403, "password_required"));
+    }
+    let eleventh = leader.post("/api/v1/attestations", &guess).send().await;
+    assert_eq!(told(&eleventh), refused(429, "rate_limited"));
+
+    let challenge = alice.challenge(leader, &json!({})).await;
+    let body = with(alice.login_body(&challenge), "password", "correct horse");
+    let answer = login(leader, &body).await;
+
+    assert_eq!(answer.status, 200, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_a_revoked_key_opens_nothing_from_that_moment_on() {
+    let site = Place::sqlite().start().await;
+    let leader = &site.leader;
+    let alice = Holder::registered(leader, 1).await;
+    let token = alice.login(leader).await;
+    assert_eq!(renew(leader, &token).await.status, 200);
+
+    let revoked = alice.end(leader, "revoke", &alice.revocation()).await;
+
+    assert!(revoked.status < 300, "{revoked}");
+    assert_eq!(told(&renew(leader, &token).await), refused(401, "unauthorized"));
+    let event = json!({ "event_type": "x-it:event", "payload": {} });
+    let answer = leader.post(ENTRIES, &event).token(&token).send().await;
+    assert_eq!(told(&answer), refused(401, "unauthorized"));
+    let challenge = alice.challenge(leader, &json!({})).await;
+    let again = login(leader, &alice.login_body(&challenge)).await;
+    assert_eq!(told(&again), refused(403, "key_not_active"));
 }

@@ -62,7 +62,8 @@ pub(crate) async fn prepare(
     if session == Some(signer) {
         attested = attested.in_session();
     } else {
-        auth::check_password(app, &signer, attested.password.as_ref()).await?;
+        let given = attested.password.as_ref();
+        auth::check_password(app, signer, auth::Shown::Openly, given).await?;
     }
     if app.store.key(&signer).await?.is_none() {
         if attested.registration.is_none() {

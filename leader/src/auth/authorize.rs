@@ -99,7 +99,8 @@ async fn by_answer(
     let state = if proof.recovery { KeyState::Expired } else { KeyState::Active };
     answered.must_be(state, app.clock.now())?;
     if act.password {
-        check_password(app, &act.signer, proof.password.as_ref()).await?;
+        let given = proof.password.as_ref();
+        check_password(app, act.signer, Shown::Freshly, given).await?;
     }
     answered.use_up(app).await?;
     Ok(answered.authorization(act))
@@ -227,28 +228,41 @@ impl Answered {
     }
 }
 
-/// Checks the password of a key that has one. Only who showed to hold the key gets here, so that
-/// nobody else learns that there is one, or locks its holder out.
+/// How somebody who gives a password showed to hold the key. Wrong passwords of each are counted
+/// apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Shown {
+    /// By the answer to a challenge, which nobody else can give.
+    Freshly,
+    /// By a signature that everybody may send again: whoever does so with wrong passwords must not
+    /// keep the key's holder from logging in.
+    Openly,
+}
+
+/// Checks the password of a key that has one. Only who showed to hold the key may get here, so that
+/// nobody else learns that there is one.
 pub(crate) async fn check_password(
     app: &App,
-    key: &Fingerprint,
+    key: Fingerprint,
+    shown: Shown,
     given: Option<&Sensitive>,
 ) -> Result<(), AuthError> {
-    let Some(hash) = app.store.password_hash(key).await? else { return Ok(()) };
-    verify_password(app, key, given.ok_or(AuthError::PasswordMissing)?, hash).await
+    let Some(hash) = app.store.password_hash(&key).await? else { return Ok(()) };
+    let given = given.ok_or(AuthError::PasswordMissing)?;
+    verify_password(app, (key, shown), given, hash).await
 }
 
 /// Checks a password against the hash of the key's own.
 pub(super) async fn verify_password(
     app: &App,
-    key: &Fingerprint,
+    who: (Fingerprint, Shown),
     given: &Sensitive,
     hash: String,
 ) -> Result<(), AuthError> {
     // Asked in turn, not before: who waits with a hundred guesses has ten.
     let turn = app.auth.passwords.turn().await?;
     let (tries, steady) = (&app.auth.wrong_passwords, app.clock.steady_millis());
-    tries.lock().unwrap_or_else(PoisonError::into_inner).may_try(key, steady)?;
+    tries.lock().unwrap_or_else(PoisonError::into_inner).may_try(&who, steady)?;
     let is_right = match Password::try_from(given) {
         Ok(password) => turn.verify(password, hash).await?,
         Err(_) => false,
@@ -256,6 +270,73 @@ pub(super) async fn verify_password(
     if is_right {
         return Ok(());
     }
-    tries.lock().unwrap_or_else(PoisonError::into_inner).failed(key, steady);
+    tries.lock().unwrap_or_else(PoisonError::into_inner).failed(&who, steady);
     Err(AuthError::PasswordWrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use diogenes_common::event::authorization::Purpose;
+    use diogenes_common::keys::SigningKey;
+    use diogenes_common::statement::Claim as _;
+    use serde_json::json;
+
+    use super::super::challenge::Random;
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    fn row(key: &HolderKey) -> KeyRow {
+        KeyRow {
+            fingerprint: key.fingerprint(),
+            public_key: key.to_pem(),
+            algorithm: key.algorithm().to_string(),
+            pseudonym: "Alice".to_owned(),
+            pseudonym_folded: "alice".to_owned(),
+            registered_at: at(0),
+            expires_at: Some(at(1000)),
+            entry_id: 2,
+            proven: false,
+            first_entry_id: 2,
+            used_v1: false,
+            succeeds: None,
+            ended: None,
+        }
+    }
+
+    #[test]
+    fn what_the_entry_says_verifies_by_itself() {
+        let (signer, origin) = (SigningKey::from_seed([4; 32]), "log.example/1".parse().unwrap());
+        let key = HolderKey::from(signer.public());
+        let random = Random { id: [1; 16], nonce: [2; 32] };
+        let challenge = challenge::give(key.fingerprint(), Purpose::General, false, at(0), random);
+        let request = json!({ "payload": { "fingerprint": key.fingerprint() } });
+        let payload_hash = Some(payload_hash(&request));
+        let of = Use { action: Action::Revoke, payload_hash, recovery: false };
+        let claim = challenge::claim(&challenge, &origin, Some(&of));
+        let signature = serde_json::to_value(claim.sign(&signer)).unwrap();
+        let given = Sensitive::from(signature.as_str().unwrap().to_owned());
+        let answer = Answer::V1(challenge::v1_answer(&key, &claim, &given).unwrap());
+        let act = Act {
+            signer: key.fingerprint(),
+            action: Action::Revoke,
+            request: &request,
+            may_recover: false,
+            password: false,
+        };
+
+        let answered = Answered { key: row(&key), challenge, answer };
+        assert_eq!(answered.must_be(KeyState::Active, at(999)), Ok(()));
+        let expired = Err(AuthError::State(KeyState::Expired));
+        assert_eq!(answered.must_be(KeyState::Active, at(1000)), expired);
+        let Authorization::Signed(entry) = answered.authorization(act) else {
+            panic!("the answer was signed");
+        };
+
+        assert_eq!((&entry.request, entry.action), (&request, Action::Revoke));
+        let message = entry.claim(&origin, key.fingerprint()).signed_bytes();
+        assert_eq!(key.verify(&message, &entry.signature), Ok(()));
+    }
 }

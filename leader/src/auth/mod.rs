@@ -26,13 +26,13 @@ use serde_json::Value;
 
 use challenge::{Random, Unanswerable, Use};
 use password::{BadLength, HashError, Password, Passwords};
-pub(crate) use sensitive::Sensitive;
 use token::{BadToken, Issued, Session, Tokens};
 use tries::{Tries, Wait};
 
-pub(crate) use authorize::{Act, AuthProof, authorize, check_password};
+pub(crate) use authorize::{Act, AuthProof, Shown, authorize, check_password};
 pub(crate) use http::{REFUSALS, router};
 pub(crate) use operator::{Operator, OperatorToken};
+pub(crate) use sensitive::Sensitive;
 
 use crate::app::App;
 use authorize::{Answered, Given, answered, verify_password};
@@ -44,7 +44,7 @@ const MAX_CHALLENGES: u64 = 1_000_000;
 pub(crate) struct Auth {
     tokens: Tokens,
     passwords: Passwords,
-    wrong_passwords: Mutex<Tries<Fingerprint>>,
+    wrong_passwords: Mutex<Tries<(Fingerprint, Shown)>>,
     /// By network.
     wrong_signatures: Mutex<Tries<String>>,
     accepts_legacy: bool,
@@ -160,7 +160,7 @@ async fn login(
 ) -> Result<Login, AuthError> {
     let answered = answered(app, caller, given, Use::LOGIN).await?;
     answered.must_be(KeyState::Active, app.clock.now())?;
-    check_password(app, &answered.key.fingerprint, password).await?;
+    check_password(app, answered.key.fingerprint, Shown::Freshly, password).await?;
     answered.use_up(app).await?;
     let Answered { key, .. } = answered;
     let (fingerprint, auth_time) = (key.fingerprint, app.clock.now());
@@ -232,7 +232,7 @@ async fn set_password(
     let known = app.store.password_hash(&fingerprint).await?;
     if let Some(hash) = known.clone() {
         let current = current.ok_or(AuthError::PasswordMissing)?;
-        verify_password(app, &fingerprint, current, hash).await?;
+        verify_password(app, (fingerprint, Shown::Freshly), current, hash).await?;
     }
     let hash = app.auth.passwords.turn().await?.hash(new, files::random()?).await?;
     answered.use_up(app).await?;
