@@ -6,9 +6,8 @@ use diogenes_common::config::{ROWS, Row};
 use diogenes_common::files::Role;
 
 /// Settings that are read and checked, and that nothing in this version looks at.
-pub const WITHOUT_EFFECT: [&str; 11] = [
+pub const WITHOUT_EFFECT: [&str; 9] = [
     "DIOGENES_PEERS",
-    "REQUIRE_KEY_PROOF",
     "ENDORSEMENT_ACTIVATION_DELAY_SECONDS",
     "GRAPH_TRAVERSAL_TIMEOUT_SECONDS",
     "GRAPH_TRAVERSAL_CACHE_TTL_SECONDS",
@@ -17,7 +16,6 @@ pub const WITHOUT_EFFECT: [&str; 11] = [
     "BACKUP_SCHEDULE",
     "BACKUP_DIR",
     "RATE_LIMIT_ENDORSEMENT_OFFER",
-    "RATE_LIMIT_ATTESTATION_EVENT",
 ];
 
 /// Settings that one of the roles that have them does not look at in this version.

@@ -53,7 +53,7 @@ pub struct SuccessionRequest {
     pub new_public_key: String,
     /// `ed25519`, `ecdsa-p256` or `rsa-2048`.
     pub new_algorithm: String,
-    /// From when on the successor is expired, RFC 3339; never if left out.
+    /// From when on the successor is expired, as `2027-01-15T00:00:00.000Z`; never if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_date: Option<String>,
     /// The successor's proof of possession, base64.
@@ -110,7 +110,7 @@ impl SuccessorKey {
         let expiration_date = request
             .expiration_date
             .as_deref()
-            .map(Timestamp::from_rfc3339)
+            .map(str::parse::<Timestamp>)
             .transpose()
             .map_err(|error| member("expiration_date", error.to_string()))?;
         let old_fingerprint = request.old_fingerprint;

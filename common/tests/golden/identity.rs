@@ -171,7 +171,7 @@ fn succession() -> KeySuccession {
         "old_fingerprint": stranger().fingerprint(),
         "new_public_key": P256,
         "new_algorithm": "ecdsa-p256",
-        "expiration_date": "2027-01-15T01:00:00+01:00",
+        "expiration_date": "2027-01-15T00:00:00.000Z",
         "new_key_proof": P256_PROOF,
     }});
     let mut signed = unsigned(Action::Succeed, request);
