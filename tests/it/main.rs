@@ -23,4 +23,5 @@ mod static_export;
 mod store;
 mod tidy;
 mod unsafe_state;
+mod verify;
 mod witness_serve;
