@@ -12,6 +12,7 @@ mod bad_input;
 mod configuration;
 mod cosigning;
 mod crash;
+mod identity_model;
 mod keys;
 mod lies;
 mod metrics_doc;

@@ -69,6 +69,7 @@ pub(crate) struct Running {
     address: SocketAddr,
     tasks: Tasks,
     directory: Option<TempDir>,
+    database: Option<DatabaseUrl>,
 }
 
 impl Place {
@@ -99,7 +100,8 @@ impl Place {
         let address = leader.address();
         // Not one of its own tasks, or it would wait for its own end.
         Tasks::new().spawn(async move { leader.run().await.unwrap() });
-        let leader = Running { address, tasks, directory: None };
+        let database = Some(database(self.directory.path(), self.database.as_deref()));
+        let leader = Running { address, tasks, directory: None, database };
         let known: WellKnown = leader.json("/.well-known/diogenes").await;
         let (operator, origin) = (known.operator_public_key, known.origin);
         Site { leader, operator, origin, place: self }
@@ -159,6 +161,14 @@ async fn durable_database() -> Option<String> {
     tokio::task::spawn_blocking(made).await.unwrap()
 }
 
+/// A node's database: the one on PostgreSQL, or else the file in its data directory.
+fn database(directory: &Path, on_postgres: Option<&str>) -> DatabaseUrl {
+    match on_postgres {
+        Some(url) => url.parse().unwrap(),
+        None => DatabaseUrl::sqlite(directory.join("data").join("log.db")),
+    }
+}
+
 fn load(role: Role, directory: &Path, settings: &[(&str, &str)]) -> Settings {
     let directory = directory.join("data");
     let own = [
@@ -185,11 +195,10 @@ impl Site {
         std::fs::read_to_string(self.place.directory.path().join("data").join(name)).unwrap()
     }
 
-    /// The leader's database, which is on SQLite.
+    /// The leader's database.
     pub(crate) async fn store(&self) -> Store {
-        let url = DatabaseUrl::sqlite(self.place.directory.path().join("data").join("log.db"));
         let open = OpenOptions { schema: Schema::Ignore, readers: 1, require_durable: false };
-        Store::open(&url, open).await.unwrap()
+        Store::open(self.leader.database(), open).await.unwrap()
     }
 
     pub(crate) fn operator(&self) -> &PublicKey {
@@ -204,10 +213,19 @@ impl Site {
 
     /// The same with further settings.
     pub(crate) async fn follower_with(&self, further: &[(&str, &str)]) -> Running {
+        self.follower_at(further, Arc::new(SystemClock)).await
+    }
+
+    /// The same with a clock of the test's own.
+    pub(crate) async fn follower_at(
+        &self,
+        further: &[(&str, &str)],
+        clock: Arc<dyn Clock>,
+    ) -> Running {
         let directory = TempDir::new().unwrap();
         // Its own: two nodes lock each other out of one.
         let on_postgres = self.place.database.is_some();
-        let database = if on_postgres { durable_database().await } else { None };
+        let own = if on_postgres { durable_database().await } else { None };
         let fingerprint = self.operator.fingerprint();
         let source = format!(
             r#"[{{"url":"http://{}","fingerprint":"{fingerprint}"}}]"#,
@@ -220,14 +238,15 @@ impl Site {
             ("RATE_LIMIT_API_QUERY", "0"),
         ];
         settings.extend(further);
-        settings.extend(database.as_deref().map(|database| ("DATABASE_URL", database)));
+        settings.extend(own.as_deref().map(|own| ("DATABASE_URL", own)));
         let settings = load(Role::Follower, directory.path(), &settings);
         let tasks = Tasks::new();
-        let follower = Follower::start(&settings, Arc::new(SystemClock), tasks.clone()).await;
+        let follower = Follower::start(&settings, clock, tasks.clone()).await;
         let follower = follower.unwrap_or_else(|failure| panic!("{failure:?}"));
         let address = follower.address();
         tasks.spawn(async move { follower.run().await.unwrap() });
-        let follower = Running { address, tasks, directory: Some(directory) };
+        let database = Some(database(directory.path(), own.as_deref()));
+        let follower = Running { address, tasks, directory: Some(directory), database };
         self.level(&follower).await;
         follower
     }
@@ -288,13 +307,18 @@ impl Site {
 impl Running {
     /// A node that somebody else ends.
     pub(crate) fn of(address: SocketAddr) -> Self {
-        Self { address, tasks: Tasks::new(), directory: None }
+        Self { address, tasks: Tasks::new(), directory: None, database: None }
     }
 
     /// A file of the follower's data directory.
     pub(crate) fn file(&self, name: &str) -> String {
         let directory = self.directory.as_ref().expect("a follower has one");
         std::fs::read_to_string(directory.path().join("data").join(name)).unwrap()
+    }
+
+    /// Where the node keeps its data.
+    pub(crate) fn database(&self) -> &DatabaseUrl {
+        self.database.as_ref().expect("a node of a site has one")
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
