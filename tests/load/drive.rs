@@ -50,7 +50,7 @@ pub(crate) async fn drive(
     until: Until,
 ) -> (Report, Vec<Receipt>) {
     let started = Instant::now();
-    let name = plan.mode.name();
+    let name = plan.name();
     let (left, ends_at) = match until {
         Until::Count(count) => (count, None),
         Until::Elapsed(time) => (u64::MAX, Some(started + time)),

@@ -7,6 +7,9 @@
 mod ceiling;
 mod connection;
 mod drive;
+mod keyring;
+mod keys;
+mod pace;
 mod report;
 mod verify;
 mod work;
@@ -22,8 +25,9 @@ use diogenes_common::merkle::TileId;
 use diogenes_tests::http::Node;
 
 use drive::{Until, drive};
+use keys::KeyOptions;
 use report::Report;
-use work::{Mode, Plan};
+use work::{Mode, Plan, Prebuilt};
 
 /// The allocator of the nodes, so that the ceiling has it too.
 #[global_allocator]
@@ -67,6 +71,12 @@ enum Command {
     },
     /// Seven appends, two proofs and one read of an entry out of ten requests.
     Mixed(Options),
+    /// Register keys until the log holds many, then ask for their states at a fixed rate, list and
+    /// find them, and register more in every way, beside plain appends.
+    ///
+    /// Fills logs on this machine only. Example: load keys --keys 1000000 --token-file
+    /// ~/.diogenes/leader/operator-token
+    Keys(KeyOptions),
     /// Measure a leader in this process that stores nothing: no leader can be faster here.
     ///
     /// Needs a build with `--features ceiling`.
@@ -131,6 +141,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
             measure(options, Mode::Bundles { plain: *plain }, 64)
         }
         Command::Mixed(options) => measure(options, Mode::Mixed, 64),
+        Command::Keys(asked) => measure_keys(asked),
         Command::Replicate { options, format } => {
             measure(options, Mode::Replicate { binary: *format == Format::Binary }, 1)
         }
@@ -154,16 +165,38 @@ fn measure(options: &Options, mode: Mode, clients: usize) -> anyhow::Result<()> 
     Ok(())
 }
 
+fn measure_keys(asked: &KeyOptions) -> anyhow::Result<()> {
+    let options = &asked.options;
+    let (server, token) = server(options)?;
+    let plan = plan(options, Mode::Prebuilt, &server, token);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(keys::measure(asked, plan, server))
+}
+
+/// The node, and the token that it is asked with.
+fn server(options: &Options) -> anyhow::Result<(Node, Option<String>)> {
+    let read = |path: &PathBuf| {
+        fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
+    };
+    let token = options.token_file.as_ref().map(read).transpose()?;
+    let token = token.map(|text| text.trim().to_owned());
+    Ok((options.server.clone().with_token(token.clone()), token))
+}
+
+fn plan(options: &Options, mode: Mode, server: &Node, token: Option<String>) -> Plan {
+    Plan {
+        mode,
+        host: server.authority().to_owned(),
+        token,
+        event_bytes: options.event_bytes,
+        size: 0,
+        keep_receipts: options.verify || options.follower.is_some(),
+        prebuilt: Prebuilt::default(),
+    }
+}
+
 async fn measured(options: &Options, mode: Mode, clients: usize) -> anyhow::Result<Report> {
-    let token = options
-        .token_file
-        .as_ref()
-        .map(|path| {
-            fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
-        })
-        .transpose()?
-        .map(|text| text.trim().to_owned());
-    let server = options.server.clone().with_token(token.clone());
+    let (server, token) = server(options)?;
     let size = match mode {
         Mode::Proofs | Mode::Mixed => server.size().await?,
         Mode::Tiles | Mode::Bundles { .. } => {
@@ -175,15 +208,8 @@ async fn measured(options: &Options, mode: Mode, clients: usize) -> anyhow::Resu
         }
         _ => 0,
     };
-    let verify = options.verify || options.follower.is_some();
-    let plan = Plan {
-        mode,
-        host: server.authority().to_owned(),
-        token,
-        event_bytes: options.event_bytes,
-        size,
-        keep_receipts: verify,
-    };
+    let plan = Plan { size, ..plan(options, mode, &server, token) };
+    let verify = plan.keep_receipts;
     let until = match (options.count, mode) {
         (Some(count), _) => Until::Count(count),
         (None, Mode::Replicate { .. }) if options.seconds.is_none() => Until::Done,

@@ -1,6 +1,7 @@
 //! What a run came to.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,17 +20,18 @@ pub(crate) struct Tally {
 /// The result.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    mode: &'static str,
+    pub(crate) mode: &'static str,
     clients: usize,
     seconds: f64,
     requests: usize,
     /// Entries appended or read; answers, where a request is not about entries.
     pub(crate) entries: u64,
     /// Of those, in a second.
-    rate: f64,
-    p50_ms: f64,
+    pub(crate) rate: f64,
+    pub(crate) p50_ms: f64,
     p95_ms: f64,
     p99_ms: f64,
+    p999_ms: f64,
     max_ms: f64,
     /// By status or kind of failure; what failed was asked again.
     errors: BTreeMap<String, u64>,
@@ -63,18 +65,19 @@ impl Tally {
             entries: self.entries,
             #[expect(clippy::cast_precision_loss, reason = "far fewer entries than 2^52")]
             rate: round(self.entries as f64 / seconds.max(1e-9)),
-            p50_ms: self.percentile(50),
-            p95_ms: self.percentile(95),
-            p99_ms: self.percentile(99),
-            max_ms: self.percentile(100),
+            p50_ms: self.percentile(500),
+            p95_ms: self.percentile(950),
+            p99_ms: self.percentile(990),
+            p999_ms: self.percentile(999),
+            max_ms: self.percentile(1_000),
             errors: std::mem::take(&mut self.errors),
             verified: None,
         }
     }
 
     /// Nearest rank, in milliseconds; of sorted times.
-    fn percentile(&self, percent: usize) -> f64 {
-        let rank = (self.micros.len() * percent).div_ceil(100).max(1);
+    fn percentile(&self, per_mille: usize) -> f64 {
+        let rank = (self.micros.len() * per_mille).div_ceil(1_000).max(1);
         self.micros.get(rank - 1).map_or(0.0, |micros| f64::from(*micros) / 1000.0)
     }
 }
@@ -86,25 +89,31 @@ impl Report {
             println!("{}", serde_json::to_string(self).unwrap_or_default());
             return;
         }
-        println!(
-            "{}: {:.0}/s ({} entries in {} requests by {} clients, {:.1} s); \
-             p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms, max {:.1} ms",
-            self.mode,
-            self.rate,
-            self.entries,
-            self.requests,
-            self.clients,
-            self.seconds,
-            self.p50_ms,
-            self.p95_ms,
-            self.p99_ms,
-            self.max_ms,
-        );
+        println!("{self}");
+    }
+
+    /// Whether no request failed, and at least one was sent.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.errors.is_empty() && self.requests > 0
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mode, rate, entries, requests, clients, seconds, .. } = self;
+        write!(
+            f,
+            "{mode}: {rate:.0}/s ({entries} entries in {requests} requests by {clients} clients, \
+             {seconds:.1} s); p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, \
+             max {:.1} ms",
+            self.p50_ms, self.p95_ms, self.p99_ms, self.p999_ms, self.max_ms,
+        )?;
         for (what, count) in &self.errors {
-            println!("errors: {count} x {what}");
+            write!(f, "\nerrors: {count} x {what}")?;
         }
-        if let Some(verified) = &self.verified {
-            println!("{verified}");
+        match &self.verified {
+            Some(verified) => write!(f, "\n{verified}"),
+            None => Ok(()),
         }
     }
 }
@@ -126,7 +135,7 @@ mod tests {
 
         let report = tally.report("append", 1, Duration::from_secs(2));
 
-        let shown = [report.p50_ms, report.p95_ms, report.p99_ms, report.max_ms, report.rate];
+        let shown = [report.p50_ms, report.p95_ms, report.p99_ms, report.p999_ms, report.rate];
         assert_eq!(shown.map(|number| number.to_string()), ["100", "190", "198", "200", "100"]);
     }
 

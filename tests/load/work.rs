@@ -14,15 +14,21 @@ const DIGITS: usize = 20;
 pub(crate) enum Mode {
     Append,
     Batch,
-    Replicate { binary: bool },
+    Replicate {
+        binary: bool,
+    },
     Proofs,
     Tiles,
-    Bundles { plain: bool },
+    Bundles {
+        plain: bool,
+    },
     Mixed,
+    /// Requests that were made before.
+    Prebuilt,
 }
 
 impl Mode {
-    pub(crate) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Append => "append",
             Self::Batch => "batch",
@@ -33,11 +39,21 @@ impl Mode {
             Self::Bundles { plain: false } => "bundles gzip",
             Self::Bundles { plain: true } => "bundles plain",
             Self::Mixed => "mixed",
+            Self::Prebuilt => "prebuilt",
         }
     }
 }
 
+/// Requests to be sent in their order, each of which is about as many entries.
+#[derive(Clone, Default)]
+pub(crate) struct Prebuilt {
+    pub(crate) name: &'static str,
+    pub(crate) weight: u64,
+    pub(crate) requests: Vec<Vec<u8>>,
+}
+
 /// What all clients do.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) mode: Mode,
     /// For the `Host` header.
@@ -48,6 +64,16 @@ pub(crate) struct Plan {
     pub(crate) size: u64,
     /// Whether what the leader acknowledged is kept, to be verified.
     pub(crate) keep_receipts: bool,
+    pub(crate) prebuilt: Prebuilt,
+}
+
+impl Plan {
+    pub(crate) fn name(&self) -> &'static str {
+        match self.mode {
+            Mode::Prebuilt => self.prebuilt.name,
+            mode => mode.name(),
+        }
+    }
 }
 
 /// An entry that the leader said is durable.
@@ -65,6 +91,7 @@ enum Asked {
     Replicate { binary: bool },
     Bundle,
     Read,
+    Prebuilt,
 }
 
 /// What an answer came to.
@@ -85,7 +112,7 @@ pub(crate) struct Work<'a> {
     asked: Asked,
     /// Where a replication goes on.
     after: u64,
-    random: u64,
+    random: Random,
 }
 
 impl<'a> Work<'a> {
@@ -98,13 +125,17 @@ impl<'a> Work<'a> {
             scratch: Vec::new(),
             asked: Asked::Read,
             after: 0,
-            random: (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            random: Random::new(number as u64 + 1),
         }
     }
 
     /// How many entries the next request is about, where that is known.
     pub(crate) fn weight(&self) -> u64 {
-        if self.plan.mode == Mode::Batch { BATCH } else { 1 }
+        match self.plan.mode {
+            Mode::Batch => BATCH,
+            Mode::Prebuilt => self.plan.prebuilt.weight,
+            _ => 1,
+        }
     }
 
     /// The next request. Events are numbered on from `number`, so that no two are equal.
@@ -136,7 +167,7 @@ impl<'a> Work<'a> {
                 let coding = if plain { "identity" } else { "gzip" };
                 self.get(&format!("/{path}"), &format!("*/*\r\naccept-encoding: {coding}"))
             }
-            Mode::Mixed => match self.random() % 10 {
+            Mode::Mixed => match self.random.below(10) {
                 0 | 1 => self.proof(),
                 2 => {
                     self.asked = Asked::Read;
@@ -145,6 +176,16 @@ impl<'a> Work<'a> {
                 }
                 _ => self.append(number),
             },
+            Mode::Prebuilt => {
+                self.asked = Asked::Prebuilt;
+                let Prebuilt { weight, requests, .. } = &self.plan.prebuilt;
+                // One that failed is not sent again; the one after the last is then the first.
+                let nth = number / weight % requests.len() as u64;
+                usize::try_from(nth)
+                    .ok()
+                    .and_then(|nth| requests.get(nth))
+                    .map_or(&[], Vec::as_slice)
+            }
         }
     }
 
@@ -152,6 +193,7 @@ impl<'a> Work<'a> {
     pub(crate) fn came(&mut self, body: &[u8], receipts: &mut Vec<Receipt>) -> Came {
         match self.asked {
             Asked::Read => Came::Entries { count: 1, last: false },
+            Asked::Prebuilt => Came::Entries { count: self.plan.prebuilt.weight, last: false },
             Asked::Bundle => Came::Entries { count: TileId::WIDTH as u64, last: false },
             Asked::Append if !self.plan.keep_receipts => Came::Entries { count: 1, last: false },
             Asked::Append => match receipt(body) {
@@ -203,19 +245,29 @@ impl<'a> Work<'a> {
 
     /// One of the complete tiles of level 0.
     fn random_tile(&mut self) -> u64 {
-        self.random() % (self.plan.size / TileId::WIDTH as u64).max(1)
+        self.random.below(self.plan.size / TileId::WIDTH as u64)
     }
 
     fn random_id(&mut self) -> u64 {
-        1 + self.random() % self.plan.size.max(1)
+        1 + self.random.below(self.plan.size)
+    }
+}
+
+/// xorshift64*: enough to spread requests over a log.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// The sequence of a seed that is not zero.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
-    /// xorshift64*: enough to spread requests over a log.
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
+    /// The next number below a bound, which is counted as 1 if it is zero.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) % bound.max(1)
     }
 }
 
@@ -263,7 +315,8 @@ impl Template {
     }
 }
 
-fn common(plan: &Plan) -> String {
+/// What every request's head ends with.
+pub(crate) fn common(plan: &Plan) -> String {
     match &plan.token {
         Some(token) => format!("host: {}\r\nauthorization: Bearer {token}\r\n", plan.host),
         None => format!("host: {}\r\n", plan.host),
@@ -334,6 +387,7 @@ mod tests {
             event_bytes: 423,
             size: 10,
             keep_receipts: true,
+            prebuilt: Prebuilt::default(),
         }
     }
 
