@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::event::{
-    CarriedFault, Event, EventError, Genesis, RoleKey, RoleKeys, SignerKnown, Signers,
+    CarriedFault, CheckedPayload, Event, EventError, Genesis, RoleKey, RoleKeys, SignerKnown,
+    Signers,
 };
 use crate::head::Origin;
 use crate::keys::{Fingerprint, PublicKey};
@@ -231,8 +232,28 @@ impl Chain {
         leaf: Leaf,
         completed: &mut Vec<(TileId, Arc<TileNodes>)>,
     ) -> Result<Entry, EntryFault> {
+        self.append_judged(leaf, None, completed)
+    }
+
+    /// [`Chain::append`] of a leaf around a payload that was checked before: its place is checked
+    /// here, and all of it if the leaf holds anything else or the payload is of another log.
+    pub fn append_checked(
+        &mut self,
+        leaf: Leaf,
+        checked: CheckedPayload,
+        completed: &mut Vec<(TileId, Arc<TileNodes>)>,
+    ) -> Result<Entry, EntryFault> {
+        self.append_judged(leaf, Some(checked), completed)
+    }
+
+    fn append_judged(
+        &mut self,
+        leaf: Leaf,
+        checked: Option<CheckedPayload>,
+        completed: &mut Vec<(TileId, Arc<TileNodes>)>,
+    ) -> Result<Entry, EntryFault> {
         let id = self.size().get() + 1;
-        let entry = self.check(id, leaf).map_err(|rule| EntryFault { id, rule })?;
+        let entry = self.check(id, leaf, checked).map_err(|rule| EntryFault { id, rule })?;
         self.note(&entry);
         self.edge.push(entry.leaf.leaf_hash(), completed);
         Ok(entry)
@@ -278,7 +299,12 @@ impl Chain {
         &self.edge
     }
 
-    fn check(&self, id: u64, leaf: Leaf) -> Result<Entry, BrokenRule> {
+    fn check(
+        &self,
+        id: u64,
+        leaf: Leaf,
+        checked: Option<CheckedPayload>,
+    ) -> Result<Entry, BrokenRule> {
         if leaf.id() != id {
             return Err(BrokenRule::WrongId);
         }
@@ -287,6 +313,14 @@ impl Chain {
         }
         if self.last.is_some_and(|last| leaf.timestamp() < last.timestamp) {
             return Err(BrokenRule::TimeRunsBack);
+        }
+        let vouched = self
+            .log
+            .as_deref()
+            .zip(checked)
+            .and_then(|(log, checked)| checked.vouch_for(&leaf, &log.origin));
+        if let Some(event) = vouched {
+            return Ok(Entry { leaf, event, signer: SignerKnown::Yes });
         }
         let event = Event::parse(leaf.event_type(), leaf.payload()).map_err(BrokenRule::Event)?;
         let signer = self.check_event(&event)?;

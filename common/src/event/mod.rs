@@ -5,6 +5,7 @@
 
 mod attestation;
 pub mod authorization;
+mod checked;
 mod genesis;
 mod key_registration;
 mod key_revocation;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub use attestation::{Attestation, AttestationClaim, MAX_TEXT, SubmitterClaims, is_short};
 pub use authorization::Authorization;
+pub use checked::{CheckedPayload, Unfit};
 pub use genesis::Genesis;
 pub use key_registration::KeyRegistration;
 pub use key_revocation::{KeyRevocation, RevocationRequest};
@@ -144,12 +146,17 @@ impl Event {
 
     /// Checks every signature that the entry carries, with the keys that the log knows before it.
     pub fn check_signatures(&self, signers: &Signers<'_>) -> Result<SignerKnown, CarriedFault> {
+        if let Some(checked) = self.check_holders(signers.origin) {
+            return checked.map(|()| SignerKnown::Yes);
+        }
         match self {
-            Self::Genesis(_) | Self::Namespaced | Self::Unknown => {}
-            Self::KeyRegistration(event) => event.check_proof(signers.origin)?,
-            Self::KeySuccession(event) => event.check_signatures(signers.origin)?,
-            Self::KeyRevocation(event) => event.check_signatures(signers.origin)?,
-            Self::Attestation(event) => event.check_signature()?,
+            Self::Genesis(_)
+            | Self::Namespaced
+            | Self::Unknown
+            | Self::KeyRegistration(_)
+            | Self::KeySuccession(_)
+            | Self::KeyRevocation(_)
+            | Self::Attestation(_) => {}
             Self::OperatorEndorsement(event) => event.check_signature(Verb::Endorse, signers)?,
             Self::OperatorEndorsementRevocation(event) => {
                 event.members().check_signature(Verb::Revoke, signers)?;
@@ -160,6 +167,24 @@ impl Event {
             Self::WitnessProof(event) => witness_proof::check_signature(event, signers)?,
         }
         Ok(SignerKnown::Yes)
+    }
+
+    /// Checks the signatures of an event that the holders of keys sign and that names those keys
+    /// itself, so that no entry before it matters; `None` for every other event.
+    fn check_holders(&self, origin: &Origin) -> Option<Result<(), CarriedFault>> {
+        match self {
+            Self::KeyRegistration(event) => Some(event.check_proof(origin)),
+            Self::KeySuccession(event) => Some(event.check_signatures(origin)),
+            Self::KeyRevocation(event) => Some(event.check_signatures(origin)),
+            Self::Attestation(event) => Some(event.check_signature()),
+            Self::Genesis(_)
+            | Self::OperatorEndorsement(_)
+            | Self::OperatorEndorsementRevocation(_)
+            | Self::OperatorProfile(_)
+            | Self::WitnessProof(_)
+            | Self::Namespaced
+            | Self::Unknown => None,
+        }
     }
 }
 

@@ -160,6 +160,18 @@ impl HolderKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<HolderSignature, BadSignature> {
+        let kept = self.kept_form(message, signature)?;
+        self.verify(message, &kept)?;
+        Ok(kept)
+    }
+
+    /// A signature as the log would keep it, which may still be of something else:
+    /// [`HolderKey::verify`] is to follow.
+    pub fn kept_form(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<HolderSignature, BadSignature> {
         let kept = match &self.0.kind {
             Kind::EcdsaP256(_) => {
                 let fixed = match <[u8; 64]>::try_from(signature) {
@@ -170,9 +182,7 @@ impl HolderKey {
             }
             Kind::Ed25519(_) | Kind::Rsa(_) => signature.to_vec(),
         };
-        let kept = HolderSignature::try_from(kept).map_err(|_| BadSignature)?;
-        self.verify(message, &kept)?;
-        Ok(kept)
+        HolderSignature::try_from(kept).map_err(|_| BadSignature)
     }
 
     /// Checks a signature in the one encoding that entries carry. The rule of every node.

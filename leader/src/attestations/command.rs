@@ -3,48 +3,56 @@
 use std::convert::Infallible;
 
 use diogenes_common::event::{Attestation, Event, KeyRegistration};
+use diogenes_common::head::Origin;
 use diogenes_common::keys::Fingerprint;
+use diogenes_common::manifest::ShortId;
 use diogenes_common::view::{self, Needs, Overlay};
 
 use crate::sequencer::{Command, Context, Decision, LEAF_AROUND, NewEntry};
 
 /// Appends an attestation.
 pub(crate) struct Attest {
-    event: Attestation,
-    registration: Option<KeyRegistration>,
+    id: ShortId,
+    signer: Fingerprint,
+    entry: NewEntry,
+    registration: Option<NewEntry>,
     needs: Needs,
     bytes: usize,
 }
 
 impl Attest {
-    pub(super) fn new(event: Attestation, registration: Option<KeyRegistration>) -> Self {
+    pub(super) fn new(
+        event: Attestation,
+        registration: Option<&KeyRegistration>,
+        origin: &Origin,
+    ) -> Self {
+        let entry = NewEntry::checked(&event, origin);
+        let registration = registration.map(|of| NewEntry::checked(of, origin));
+        let entries = registration.iter().chain([&entry]);
+        let bytes = entries.map(|entry| entry.payload().len() + LEAF_AROUND).sum();
+        let (id, signer) = (event.attestation_id.short(), event.signer);
         let mut needs = Needs::default();
-        view::needs(&Event::from(event.clone()), &mut needs);
-        let registers = if registration.is_some() { REGISTRATION_BYTES } else { 0 };
-        let bytes = NewEntry::of(&event).payload.len() + LEAF_AROUND + registers;
-        Self { event, registration, needs, bytes }
+        view::needs(&Event::from(event), &mut needs);
+        Self { id, signer, entry, registration, needs, bytes }
     }
 
     /// The entry that says the same already.
     pub(crate) fn known(&self, overlay: &Overlay) -> Option<u64> {
-        overlay.attestations.find(&self.event.attestation_id.short()).map(|row| row.entry_id)
+        overlay.attestations.find(&self.id).map(|row| row.entry_id)
     }
 
     /// Whose attestation it is.
     pub(crate) fn signer(&self) -> Fingerprint {
-        self.event.signer
+        self.signer
     }
 
     /// The entries to append; `is_new` is false if the same request registers the key before.
     pub(crate) fn entries(&self, overlay: &Overlay, is_new: bool) -> Vec<NewEntry> {
-        let is_new = is_new && overlay.keys.find(&self.event.signer).is_none();
+        let is_new = is_new && overlay.keys.find(&self.signer).is_none();
         let registration = self.registration.as_ref().filter(|_| is_new);
-        registration.map(NewEntry::of).into_iter().chain([NewEntry::of(&self.event)]).collect()
+        registration.into_iter().chain([&self.entry]).cloned().collect()
     }
 }
-
-/// A registration with the largest key, in a leaf.
-const REGISTRATION_BYTES: usize = 4_096;
 
 impl Command for Attest {
     type Refusal = Infallible;

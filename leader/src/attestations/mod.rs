@@ -73,7 +73,7 @@ pub(crate) async fn prepare(
             return Err(AttestError::ProofNeeded);
         }
     }
-    Ok(Attest::new(attested.event, attested.registration))
+    Ok(Attest::new(attested.event, attested.registration.as_ref(), &app.origin))
 }
 
 /// Appends an attestation, or finds the entry that holds it already.

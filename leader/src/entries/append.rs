@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use diogenes_common::event::{Event, Payload};
+use diogenes_common::event::{CheckedPayload, Event, Payload};
+use diogenes_common::head::Origin;
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::leaf::MAX_LEAF_BYTES;
 use diogenes_common::merkle::Hash;
@@ -46,8 +47,14 @@ pub(super) struct Idempotency {
 
 impl Prepared {
     /// An event about a key.
-    pub(super) fn lifecycle<P: Payload + Into<Event>>(payload: P) -> Self {
-        Self::Lifecycle { entry: NewEntry::of(&payload), event: payload.into() }
+    pub(super) fn lifecycle<P: Payload + Into<Event>>(payload: P, origin: &Origin) -> Self {
+        Self::Lifecycle { entry: NewEntry::checked(&payload, origin), event: payload.into() }
+    }
+
+    /// An event about a key that was checked as followers do.
+    pub(super) fn checked(checked: CheckedPayload) -> Self {
+        let event = checked.event().clone();
+        Self::Lifecycle { entry: checked.into(), event }
     }
 
     /// The key that the event registers, if it does.
@@ -72,7 +79,7 @@ impl Append {
                 Prepared::Generic(event) => (event.payload.len() + LEAF_AROUND, 1),
                 Prepared::Lifecycle { entry, event } => {
                     view::needs(event, &mut needs);
-                    (entry.payload.len() + LEAF_AROUND, 1)
+                    (entry.payload().len() + LEAF_AROUND, 1)
                 }
                 Prepared::Attestation(attest) => {
                     attest.needs(&mut needs);
@@ -107,7 +114,7 @@ impl Command for Append {
             let registers = event.registers();
             match event {
                 Prepared::Generic(Submitted { event_type, payload, .. }) => {
-                    entries.push(NewEntry { event_type, payload, index });
+                    entries.push(NewEntry::plain(event_type, payload).at(index));
                 }
                 Prepared::Lifecycle { entry, .. } => entries.push(entry.at(index)),
                 Prepared::Attestation(attest) => {

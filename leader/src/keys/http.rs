@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use diogenes_common::event::{RevocationRequest, SuccessionRequest};
+use diogenes_common::event::{Event, RevocationRequest, SuccessionRequest};
 use diogenes_common::keys::{Fingerprint, KeyAlgorithm};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::Hash;
@@ -19,7 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    EndRequest, RegistrationRequest, append, registration_problem, revocation, succession,
+    EndRequest, RegistrationRequest, append, append_entry, registration_problem, revocation,
+    succession,
 };
 use crate::app::App;
 use crate::auth::AuthProof;
@@ -137,12 +138,14 @@ async fn post_register(
         app.limiter.take(Class::KeyRegistration, caller.ip(), 1)?;
     }
     let request: RegistrationRequest = body::from_value(payload.into())?;
-    let event = request
+    let checked = request
         .check(&app.origin, app.clock.now(), app.require_key_proof)
         .map_err(|error| registration_problem(&error, None))?;
-    let (fingerprint, pseudonym) = (event.fingerprint, event.pseudonym.to_string());
-    let algorithm = event.key_algorithm;
-    let leaf = append(&app, event).await?;
+    let event = checked.event().clone();
+    let Event::KeyRegistration(registration) = &event else { return Err(Problem::internal()) };
+    let (fingerprint, algorithm) = (registration.fingerprint, registration.key_algorithm);
+    let pseudonym = registration.pseudonym.to_string();
+    let leaf = append_entry(&app, checked.into(), &event).await?;
     let (log_entry_id, entry_hash) = (leaf.id(), leaf.entry_hash());
     created(&leaf, Registered { fingerprint, pseudonym, algorithm, log_entry_id, entry_hash })
 }

@@ -15,7 +15,7 @@ pub(crate) use register::{BadRegistration, RegistrationRequest};
 
 use crate::app::{App, place_of};
 use crate::auth::AuthError;
-use crate::sequencer::{AppendError, Lifecycle, Outcome};
+use crate::sequencer::{AppendError, Lifecycle, NewEntry, Outcome};
 
 /// Why a key can't be succeeded or revoked.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,17 @@ async fn append<P: Payload + Into<Event>>(
     app: &App,
     payload: P,
 ) -> Result<Leaf, AppendError<std::convert::Infallible>> {
-    match app.sequencer.submit(Lifecycle::new(payload)).await? {
+    let entry = NewEntry::checked(&payload, &app.origin);
+    append_entry(app, entry, &payload.into()).await
+}
+
+/// Appends one entry, which says what the event says.
+async fn append_entry(
+    app: &App,
+    entry: NewEntry,
+    event: &Event,
+) -> Result<Leaf, AppendError<std::convert::Infallible>> {
+    match app.sequencer.submit(Lifecycle::new(entry, event)).await? {
         Outcome::Appended(appended) => {
             appended.leaves.into_iter().next().ok_or(AppendError::Internal)
         }

@@ -1,8 +1,8 @@
 //! Registering a key: the request, its rules, the command.
 
 use diogenes_common::clock::Timestamp;
-use diogenes_common::event::KeyRegistration;
 use diogenes_common::event::text::Name;
+use diogenes_common::event::{CheckedPayload, KeyRegistration, Unfit};
 use diogenes_common::head::Origin;
 use diogenes_common::keys::{HolderKey, HolderSignature, KeyAlgorithm};
 use serde::Deserialize;
@@ -71,13 +71,13 @@ impl RegistrationRequest {
         })
     }
 
-    /// Checks everything that does not depend on the log's state; answers the event to log.
+    /// Checks everything that does not depend on the log's state; answers what is to be logged.
     pub(crate) fn check(
         self,
         origin: &Origin,
         now: Timestamp,
         proof_needed: bool,
-    ) -> Result<KeyRegistration, BadRegistration> {
+    ) -> Result<CheckedPayload, BadRegistration> {
         let member = |member, detail: String| BadRegistration::Member { member, detail };
         if self.public_key.contains("PRIVATE KEY") {
             return Err(BadRegistration::PrivateKey);
@@ -122,9 +122,12 @@ impl RegistrationRequest {
         if let Some(proof) = self.proof {
             let given = HolderSignature::from_base64(&proof)
                 .map_err(|error| member("proof", error.to_string()))?;
-            let kept = key.accept(&event.proof_bytes(origin), given.as_bytes());
+            let kept = key.kept_form(&event.proof_bytes(origin), given.as_bytes());
             event.proof = Some(kept.map_err(|_| BadRegistration::Proof)?);
         }
-        Ok(event)
+        CheckedPayload::of(&event, origin).map_err(|unfit| match unfit {
+            Unfit::Carried(_) => BadRegistration::Proof,
+            Unfit::Event(_) | Unfit::DependsOnPlace => BadRegistration::Shape(unfit.to_string()),
+        })
     }
 }

@@ -328,7 +328,7 @@ mod tests {
         match decision.expect("a decision") {
             Decision::Append { entries, .. } => entries
                 .iter()
-                .map(|entry| Event::parse(entry.event_type.as_str(), &entry.payload))
+                .map(|entry| Event::parse(entry.event_type().as_str(), entry.payload()))
                 .collect::<Result<_, _>>()
                 .expect("events"),
             Decision::Found { id } => panic!("found in entry {id}"),

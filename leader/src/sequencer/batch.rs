@@ -12,7 +12,7 @@ use diogenes_common::merkle::{TileId, TileNodes};
 use diogenes_common::store::LocalWrite;
 use diogenes_common::view::{self, Effect, Needs, Overlay};
 
-use super::command::{Context, Decision, Failed, Job, NewEntry};
+use super::command::{Content, Context, Decision, Failed, Job, NewEntry};
 
 /// The most commands that one transaction takes.
 pub(super) const MAX_COMMANDS: usize = 1_024;
@@ -115,7 +115,7 @@ impl Batch {
                 let undo = (entries.len() > 1 || !generic)
                     .then(|| (self.chain.clone(), self.overlay.savepoint(), self.tiles.len()));
                 for entry in entries {
-                    if let Err(failed) = self.append(setting.now, &entry) {
+                    if let Err(failed) = self.append(setting.now, entry) {
                         if let Some((chain, savepoint, tiles)) = undo {
                             self.chain = chain;
                             self.overlay.roll_back(savepoint);
@@ -131,12 +131,16 @@ impl Batch {
         }
     }
 
-    fn append(&mut self, now: Timestamp, entry: &NewEntry) -> Result<(), Failed> {
-        let (id, index) = (self.chain.size().get() + 1, entry.index);
-        let broken = |rule| Failed::Entry(EntryFault { id, rule });
-        let leaf = Leaf::build(id, self.chain.chain_head(), now, &entry.event_type, &entry.payload)
-            .map_err(|error| broken(BrokenRule::Leaf(error)))?;
-        let entry = self.chain.append(leaf, &mut self.tiles).map_err(Failed::Entry)?;
+    fn append(&mut self, now: Timestamp, entry: NewEntry) -> Result<(), Failed> {
+        let (id, previous) = (self.chain.size().get() + 1, self.chain.chain_head());
+        let leaf = Leaf::build(id, previous, now, entry.event_type(), entry.payload())
+            .map_err(|error| Failed::Entry(EntryFault { id, rule: BrokenRule::Leaf(error) }))?;
+        let NewEntry { content, index } = entry;
+        let entry = match content {
+            Content::Plain { .. } => self.chain.append(leaf, &mut self.tiles),
+            Content::Checked(checked) => self.chain.append_checked(leaf, checked, &mut self.tiles),
+        };
+        let entry = entry.map_err(Failed::Entry)?;
         match view::apply(&mut self.overlay, &entry) {
             Effect::Applied => {}
             Effect::None(reason) => return Err(Failed::NoEffect { index, reason }),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use diogenes_common::clock::Timestamp;
-use diogenes_common::event::Payload;
+use diogenes_common::event::{CheckedPayload, Payload};
 use diogenes_common::head::Origin;
 use diogenes_common::keys::SigningKey;
 use diogenes_common::leaf::{EventType, Leaf};
@@ -75,25 +75,73 @@ pub(crate) enum Decision {
 
 /// An entry before it has a place in the log. Whether the rules of state allow it is asked when
 /// it is applied to the views, by the same function as on a follower.
+#[derive(Clone)]
 pub(crate) struct NewEntry {
-    /// Its type.
-    pub(crate) event_type: EventType,
-    /// Its payload, canonical.
-    pub(crate) payload: Vec<u8>,
+    /// What it says.
+    pub(super) content: Content,
     /// Which event of the request it comes from.
-    pub(crate) index: usize,
+    pub(super) index: usize,
+}
+
+/// What an entry says.
+#[derive(Clone)]
+pub(super) enum Content {
+    /// To be checked in its place.
+    Plain {
+        /// Its type.
+        event_type: EventType,
+        /// Its payload, canonical.
+        payload: Vec<u8>,
+    },
+    /// Checked by who asks, but for its place.
+    Checked(CheckedPayload),
 }
 
 impl NewEntry {
     /// The entry of this payload.
     pub(crate) fn of<P: Payload>(payload: &P) -> Self {
         let event_type = P::EVENT_TYPE.parse().expect("a known event type");
-        Self { event_type, payload: payload.to_payload(), index: 0 }
+        Self::plain(event_type, payload.to_payload())
+    }
+
+    /// The entry of this type and canonical payload.
+    pub(crate) fn plain(event_type: EventType, payload: Vec<u8>) -> Self {
+        Self { content: Content::Plain { event_type, payload }, index: 0 }
+    }
+
+    /// The entry of this payload, checked here and now as far as that needs no place in the log.
+    ///
+    /// For those who ask, of whom many run at once. What does not hold is found again in its
+    /// place, and refused there.
+    pub(crate) fn checked<P: Payload>(payload: &P, origin: &Origin) -> Self {
+        CheckedPayload::of(payload, origin).map_or_else(|_| Self::of(payload), Self::from)
+    }
+
+    /// Its type.
+    pub(crate) fn event_type(&self) -> &EventType {
+        match &self.content {
+            Content::Plain { event_type, .. } => event_type,
+            Content::Checked(checked) => checked.event_type(),
+        }
+    }
+
+    /// Its payload.
+    pub(crate) fn payload(&self) -> &[u8] {
+        match &self.content {
+            Content::Plain { payload, .. } => payload,
+            Content::Checked(checked) => checked.payload(),
+        }
     }
 
     /// The same, from another event of the request than the first.
     pub(crate) fn at(self, index: usize) -> Self {
         Self { index, ..self }
+    }
+}
+
+impl From<CheckedPayload> for NewEntry {
+    fn from(checked: CheckedPayload) -> Self {
+        Self { content: Content::Checked(checked), index: 0 }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use diogenes_common::event::{Event, Payload};
+use diogenes_common::event::Event;
 use diogenes_common::view::{self, Needs, Overlay};
 
 use super::command::{Command, Context, Decision, NewEntry};
@@ -15,12 +15,11 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// The command that appends this payload.
-    pub(crate) fn new<P: Payload + Into<Event>>(payload: P) -> Self {
-        let entry = NewEntry::of(&payload);
+    /// The command that appends this entry, which says what the event says.
+    pub(crate) fn new(entry: NewEntry, event: &Event) -> Self {
         let mut needs = Needs::default();
-        view::needs(&payload.into(), &mut needs);
-        Self { bytes: entry.payload.len() + LEAF_AROUND, entry: Some(entry), needs }
+        view::needs(event, &mut needs);
+        Self { bytes: entry.payload().len() + LEAF_AROUND, entry: Some(entry), needs }
     }
 }
 

@@ -200,8 +200,8 @@ mod tests {
             Decision::Append { entries, .. } => entries
                 .iter()
                 .map(|entry| {
-                    Event::parse(entry.event_type.as_str(), &entry.payload).expect("an event");
-                    entry.event_type.as_str().to_owned()
+                    Event::parse(entry.event_type().as_str(), entry.payload()).expect("an event");
+                    entry.event_type().as_str().to_owned()
                 })
                 .collect(),
             Decision::Found { id } => panic!("found in entry {id}"),
@@ -245,7 +245,7 @@ mod tests {
         let Ok(Decision::Append { entries, local }) = decide(claim, &Overlay::new(20)) else {
             panic!("refused");
         };
-        let types: Vec<_> = entries.iter().map(|entry| entry.event_type.as_str()).collect();
+        let types: Vec<_> = entries.iter().map(|entry| entry.event_type().as_str()).collect();
         assert_eq!((types, local), (vec!["operator_endorsement", "witness_proof"], used));
     }
 
