@@ -92,8 +92,8 @@ fn judge(
 
 /// The keys that took a key's place, one after the other, and whether each of them says so.
 ///
-/// A successor that was registered anew, with a proof of possession, says so no more: whoever named
-/// it may not have held it.
+/// Anybody's key can be named as a successor: only one that proved its possession when it was named
+/// says so itself. One that was registered anew, with a proof of possession, says so no more.
 fn succession(key: &KeyRow, log: &LogEvidence) -> (Vec<Fingerprint>, Option<bool>) {
     let mut chain = Vec::new();
     let mut current = key;
@@ -103,7 +103,9 @@ fn succession(key: &KeyRow, log: &LogEvidence) -> (Vec<Fingerprint>, Option<bool
         }
         chain.push(by);
         match log.key(&by) {
-            Some(next) if next.succeeds == Some(current.fingerprint) => current = next,
+            Some(next) if next.proven && next.succeeds == Some(current.fingerprint) => {
+                current = next;
+            }
             _ => return (chain, Some(false)),
         }
     }

@@ -92,6 +92,7 @@ impl LogEvidence {
         self.attestations.get(&listed.id).filter(|row| {
             row.entry_id <= self.size.get()
                 && row.manifest_hash == manifest.hash()
+                && row.content_hash == manifest.content_hash()
                 && row.signer == listed.signer
                 && row.attestation_type == listed.attestation_type.as_str()
         })

@@ -270,6 +270,11 @@ fn what_the_log_does_not_hold_under_the_head_is_not_logged() {
     let mut case = attested(Binds::All);
     case.log.attestations.values_mut().for_each(|row| row.signer = key(9).fingerprint());
     assert_eq!(case.statuses().1, VerifyStatus::NotLogged);
+
+    let mut case = attested(Binds::Manifest);
+    let another = Hash::of(b"another");
+    case.log.attestations.values_mut().for_each(|row| row.content_hash = another);
+    assert_eq!(case.statuses().1, VerifyStatus::NotLogged, "logged about another document");
 }
 
 #[test]
@@ -305,6 +310,7 @@ fn successors_are_followed_to_the_last() {
     let mut case = attested(Binds::All);
     for (seed, entry) in [(2, 10), (3, 20)] {
         case.register(seed, entry).succeeds = Some(key(seed - 1).fingerprint());
+        case.key_mut(seed).proven = true;
         case.end(seed - 1, Ending::Succeeded { by: key(seed).fingerprint() }, entry);
     }
     let found = |case: &Case| {
@@ -317,6 +323,8 @@ fn successors_are_followed_to_the_last() {
     assert_eq!(found(&case), (second, 2, Some(true)));
     assert_eq!(case.log.missing_successors(), BTreeSet::new());
 
+    case.key_mut(3).proven = false;
+    assert_eq!(found(&case), (second, 2, Some(false)), "anybody may have named it");
     case.key_mut(2).succeeds = None;
     assert_eq!(found(&case), (second, 1, Some(false)), "it does not say so itself");
 
@@ -328,6 +336,7 @@ fn successors_are_followed_to_the_last() {
 fn successors_that_lead_round_or_on_and_on_are_left() {
     let mut case = attested(Binds::All);
     case.register(2, 10).succeeds = Some(key(1).fingerprint());
+    case.key_mut(2).proven = true;
     case.end(1, Ending::Succeeded { by: key(2).fingerprint() }, 10);
     case.end(2, Ending::Succeeded { by: key(1).fingerprint() }, 11);
     let finding = &case.judge().layer2.attestations[0];
@@ -336,6 +345,7 @@ fn successors_that_lead_round_or_on_and_on_are_left() {
     let mut case = attested(Binds::All);
     for seed in 2..60 {
         case.register(seed, 10).succeeds = Some(key(seed - 1).fingerprint());
+        case.key_mut(seed).proven = true;
         case.end(seed - 1, Ending::Succeeded { by: key(seed).fingerprint() }, 10);
     }
     let finding = &case.judge().layer2.attestations[0];
