@@ -8,6 +8,7 @@ use axum::response::Response;
 use http::HeaderMap;
 
 use super::answer::{Freshness, json};
+use super::proofs::root_at;
 use super::reads::Reads;
 use super::snapshot::Snapshot;
 use crate::event::{Attestation, Payload as _};
@@ -56,7 +57,7 @@ pub(super) async fn verify_document(
     body::require_type(&headers, &["application/json"])?;
     let question = Question::read(&bytes)?;
     let snapshot = reads.snapshot()?;
-    let witnesses = reads.witnessed_sizes(snapshot.size()).await?;
+    let witnesses = reads.witnessed_sizes(&snapshot).await?;
     let sizes = witnesses.iter().map(|witness| witness.tree_size);
     let witnessed_size = verdict::witnessed_size(sizes, question.witnesses_required);
     let log = evidence(reads.store(), &snapshot, &question, witnessed_size).await?;
@@ -156,24 +157,46 @@ impl Reads {
         judging.await.map_err(|_| Problem::internal())
     }
 
-    /// What each authorised witness signed, as the log records it, the largest size first.
-    async fn witnessed_sizes(&self, size: TreeSize) -> Result<Vec<WitnessedSize>, StoreError> {
+    /// What each authorised witness signed of this log, as it records it, the largest size first.
+    ///
+    /// A proof may be about another history, which a lying leader showed to the witness: its root
+    /// tells.
+    async fn witnessed_sizes(&self, snapshot: &Snapshot) -> Result<Vec<WitnessedSize>, StoreError> {
         let rows = self.store().endorsed(Category::Witness.as_str()).await?;
         let authorised = rows.iter().filter(|row| row.revoked_by.is_none());
         let keys: Vec<Fingerprint> = authorised.map(|row| row.fingerprint).collect();
         let proofs = self.store().witnesses(&keys).await?;
-        let mut sizes: Vec<WitnessedSize> = proofs
-            .iter()
-            .map(|proof| WitnessedSize {
-                fingerprint: proof.fingerprint,
+        let mut roots = BTreeMap::new();
+        let mut sizes = Vec::with_capacity(proofs.len());
+        for proof in proofs {
+            // What it is about comes before the entry that records it.
+            if proof.tree_size.get() >= proof.proof_id {
+                continue;
+            }
+            let root = match roots.get(&proof.tree_size) {
+                Some(root) => *root,
+                None => self.stored_root(snapshot, proof.tree_size).await?,
+            };
+            roots.insert(proof.tree_size, root);
+            if root == proof.root_hash {
                 // A proof may be newer than the head that the answer rests on.
-                tree_size: proof.tree_size.min(size),
-            })
-            .collect();
+                let tree_size = proof.tree_size.min(snapshot.size());
+                sizes.push(WitnessedSize { fingerprint: proof.fingerprint, tree_size });
+            }
+        }
         sizes.sort_unstable_by(|a, b| {
             b.tree_size.cmp(&a.tree_size).then(a.fingerprint.cmp(&b.fingerprint))
         });
         Ok(sizes)
+    }
+
+    /// The root of the stored log at a size that it has reached.
+    async fn stored_root(&self, snapshot: &Snapshot, size: TreeSize) -> Result<Hash, StoreError> {
+        if size <= snapshot.size() {
+            root_at(self.store(), snapshot, size).await
+        } else {
+            Ok(self.store().load_edge(size).await?.root().hash)
+        }
     }
 
     /// How much of the log two machines are known to hold.
@@ -253,10 +276,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::event::{Authorization, KeyRegistration, KeyRevocation};
-    use crate::keys::HolderKey;
+    use crate::event::{Authorization, KeyRegistration, KeyRevocation, OperatorEndorsement};
+    use crate::head::TreeHead;
+    use crate::keys::{HolderKey, SigningKey};
     use crate::manifest::Terms;
-    use crate::read::testing::TestNode;
+    use crate::merkle::TreeRoot;
+    use crate::read::testing::{TestNode, noon};
+    use crate::statement::{OperatorStatement, Verb, WitnessClaim, WitnessProof};
     use crate::view::KeyState;
     use crate::wire::verify::VerifyStatus;
 
@@ -424,6 +450,73 @@ mod tests {
         assert_eq!(ask(&node, &question).await.overall_status, VerifyStatus::Unwitnessed);
         question["require"] = json!({});
         assert_eq!(ask(&node, &question).await.overall_status, VerifyStatus::Valid);
+    }
+
+    /// What makes the key of a seed a witness.
+    fn endorsement(witness: &SigningKey) -> Vec<u8> {
+        let statement = OperatorStatement {
+            after: TreeSize::ZERO.plus(1),
+            category: Category::Witness,
+            display_name: (),
+            fingerprint: witness.fingerprint(),
+            name: None,
+            origin: "log.example/test".parse().unwrap(),
+            server: (),
+            timestamp: noon(),
+            verb: Verb::Endorse,
+        };
+        let operator = SigningKey::from_seed([7; 32]);
+        OperatorEndorsement::sign(statement, witness.public().into(), &operator).to_payload()
+    }
+
+    /// A witness's proof of a tree under a head of the operator's.
+    fn witness_proof(witness: &SigningKey, tree: TreeRoot) -> Vec<u8> {
+        let head = TreeHead {
+            chain_head: Some(Hash::of(b"leaf")),
+            epoch: 1,
+            origin: "log.example/test".parse().unwrap(),
+            root_hash: tree.hash,
+            timestamp: noon(),
+            tree_size: tree.size,
+        };
+        let claim = WitnessClaim {
+            new_root: tree.hash,
+            new_tree_size: tree.size,
+            old_root: Hash::EMPTY_TREE,
+            old_tree_size: TreeSize::ZERO,
+            origin: head.origin.clone(),
+            timestamp: noon(),
+            witness: witness.fingerprint(),
+        };
+        let head = head.sign(&SigningKey::from_seed([7; 32])).to_json(String::new(), 1);
+        claim.into_proof(witness, head, None).to_payload()
+    }
+
+    #[tokio::test]
+    async fn a_witness_of_another_history_than_this_nodes_does_not_count() {
+        let [honest, misled, early] = [21, 22, 23].map(|seed| SigningKey::from_seed([seed; 32]));
+        let mut events = events();
+        for witness in [&honest, &misled, &early] {
+            events.push((OperatorEndorsement::EVENT_TYPE, endorsement(witness)));
+        }
+        let size = TreeSize::ZERO.plus(events.len() as u64 + 1);
+        let root = TestNode::of_events(NodeRole::Leader, &events).await.tree_at(size.get());
+        let fork = TreeRoot { size, hash: Hash::of(b"shown to one witness alone") };
+        let beyond = TreeRoot { size: size.plus(100), ..fork };
+        for (witness, tree) in [(&honest, root), (&misled, fork), (&early, beyond)] {
+            events.push((WitnessProof::EVENT_TYPE, witness_proof(witness, tree)));
+        }
+        let node = TestNode::of_events(NodeRole::Follower, &events).await;
+        let mut question = question();
+        question["require"] = json!({ "witnesses": 1 });
+
+        let verdict = ask(&node, &question).await;
+
+        assert_eq!(verdict.overall_status, VerifyStatus::Valid);
+        let counted = WitnessedSize { fingerprint: honest.fingerprint(), tree_size: size };
+        assert_eq!(verdict.log.witnesses, [counted]);
+        question["require"] = json!({ "witnesses": 2 });
+        assert_eq!(ask(&node, &question).await.overall_status, VerifyStatus::Unwitnessed);
     }
 
     #[tokio::test]
