@@ -1,10 +1,12 @@
 //! Reading an attestation: the request, what its signature covers, the event. Pure.
 
+use diogenes_common::canonical;
 use diogenes_common::event::text::Name;
 use diogenes_common::event::{
     Attestation, Authorization, KeyRegistration, SubmitterClaims, is_short,
 };
 use diogenes_common::keys::{HolderKey, HolderSignature, KeyError};
+use diogenes_common::leaf::MAX_PAYLOAD_DEPTH;
 use diogenes_common::manifest::{
     AttestationType, Binds, Manifest, ManifestError, NotAnAttestationType, NotBound, Terms,
 };
@@ -79,7 +81,11 @@ pub(crate) struct Signed {
 impl AttestationRequest {
     /// Reads the payload of an `attestation` event.
     pub(crate) fn read(payload: &[u8]) -> Result<Self, BadAttestation> {
-        serde_json::from_slice(payload).map_err(|error| BadAttestation::Shape(error.to_string()))
+        // By the log's own reader: another one may read a fraction's last digit otherwise, and so
+        // make another manifest of it.
+        let value = canonical::parse(payload, MAX_PAYLOAD_DEPTH)
+            .map_err(|error| BadAttestation::Shape(error.to_string()))?;
+        serde_json::from_value(value).map_err(|error| BadAttestation::Shape(error.to_string()))
     }
 
     /// Checks everything that does not depend on the log's state.
@@ -147,5 +153,20 @@ impl Signed {
             self.event.intent_statement = claims.map(|claims| claims.intent_statement);
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_of_an_event_has_the_fractions_that_were_sent() {
+        let payload =
+            br#"{"manifest":{"height":0.38276699244722956},"public_key_pem":"","signature":""}"#;
+
+        let request = AttestationRequest::read(payload).unwrap();
+
+        assert_eq!(canonical::to_vec(&request.manifest), br#"{"height":0.38276699244722956}"#);
     }
 }
