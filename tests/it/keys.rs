@@ -291,3 +291,17 @@ async fn a_log_that_asks_for_proof_takes_no_registration_without_it() {
     assert_eq!(told(&refusal), refused(422, "validation_failed"));
     assert_eq!(alice.prove(&site.leader, "Alice").await.status, 201);
 }
+
+#[tokio::test]
+async fn a_log_that_wants_proof_takes_no_successor_without_it() {
+    let site = Place::sqlite().start_with(&[("REQUIRE_KEY_PROOF", "true")]).await;
+    let leader = &site.leader;
+    let (alice, victim) = (Holder::new(1), Holder::new(2));
+    assert_eq!(alice.prove(leader, "Alice").await.status, 201);
+
+    let squatted = alice.end(leader, "succeed", &alice.succession(&victim, false)).await;
+
+    assert_eq!(told(&squatted), refused(422, "validation_failed"));
+    let proven = alice.end(leader, "succeed", &alice.succession(&victim, true)).await;
+    assert_eq!(proven.status, 201, "{proven}");
+}

@@ -36,6 +36,10 @@ pub(crate) async fn succession(
     let asked: SuccessionRequest = read(&payload)?;
     let successor = SuccessorKey::of(&asked, &app.origin)?;
     must_be_ahead(successor.expiration_date, app.clock.now())?;
+    if app.require_key_proof && successor.proof.is_none() {
+        let detail = "this log takes keys with a proof of possession only".to_owned();
+        return Err(BadRequest::Member { member: "new_key_proof", detail }.into());
+    }
     let act = Act {
         signer: successor.old_fingerprint,
         action: Action::Succeed,
