@@ -224,3 +224,27 @@ async fn a_key_with_a_password_attests_with_it() {
     assert_eq!(told(&wrong), refused(403, "password_required"));
     assert_eq!(right.status, 201, "{right}");
 }
+
+#[tokio::test]
+async fn a_manifest_that_can_be_verified_can_be_attested() {
+    let site = Place::sqlite().start().await;
+    let leader = &site.leader;
+    let alice = Holder::registered(leader, 1).await;
+    let mut paper = manifest("On depth", &[]);
+    paper["document"]["height"] = json!(0.382_766_992_447_229_56);
+    let as_event = body(&alice, &paper, "manifest", &json!({}));
+    paper["document"]["notes"] = (0..30).fold(json!(1), |inner, _| json!([inner]));
+    let deep = body(&alice, &paper, "manifest", &json!({}));
+
+    let event = json!({ "event_type": "attestation", "payload": as_event });
+    let as_event = leader.post("/api/v1/log/entries", &event).send().await;
+
+    assert_eq!(as_event.status, 201, "{as_event}");
+    let answer = attest(leader, &deep).await;
+    assert_eq!(answer.status, 201, "{answer}");
+    let listed = &answer.json()["attestation"];
+    paper["attestations"] = json!([listed]);
+    let question = json!({ "manifest": paper, "source_hash": paper["document"]["content_hash"] });
+    let verdict = leader.post("/api/v1/verify", &question).send().await;
+    assert_eq!(verdict.json()["overall_status"], json!("valid"), "{verdict}");
+}

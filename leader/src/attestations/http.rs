@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use diogenes_common::keys::Fingerprint;
+use diogenes_common::manifest;
 use diogenes_common::merkle::Hash;
 use diogenes_common::server::Caller;
 use diogenes_common::server::body::{self, RawBody};
@@ -65,7 +66,9 @@ async fn post_attestation(
     bytes: RawBody,
 ) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
-    let request: AttestationRequest = body::strict(&bytes)?;
+    // The manifest has its own depth, below that of the body.
+    let value = body::value_within(&bytes, manifest::MAX_DEPTH + 1)?;
+    let request: AttestationRequest = body::from_value(value)?;
     if !app.limiter.is_exempt(&headers) {
         app.limiter.take(Class::AttestationEvent, caller.ip(), 1)?;
     }
