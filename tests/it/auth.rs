@@ -22,6 +22,7 @@ on_both!(
     of_many_logins_with_one_answer_one_succeeds,
     a_challenge_is_answered_once_in_time_and_for_what_it_was_asked,
     a_password_is_asked_for_once_it_is_set,
+    a_session_ends_when_a_password_is_set,
     a_session_appends_what_its_key_sends,
 );
 
@@ -190,6 +191,26 @@ async fn a_password_is_asked_for_once_it_is_set(place: Place) {
     let challenge = alice.challenge(leader, &json!({})).await;
     let body = with(alice.login_body(&challenge), "password", SECOND);
     assert_eq!(login(leader, &body).await.status, 200);
+}
+
+async fn a_session_ends_when_a_password_is_set(place: Place) {
+    let clock = Ahead::default();
+    let site = place.start_at(&[], Arc::new(clock.clone())).await;
+    let leader = &site.leader;
+    let alice = Holder::registered(leader, 1).await;
+    let before = alice.login(leader).await;
+    clock.pass(1_000);
+
+    let set = alice.set_password(leader, &json!({ "password": "correct horse" })).await;
+
+    assert_eq!(set.status, 200, "{set}");
+    let revoked = leader.post("/api/v1/keys/revoke", &alice.revocation()).token(&before);
+    assert_eq!(told(&revoked.send().await), refused(401, "unauthorized"));
+    assert_eq!(told(&renew(leader, &before).await), refused(401, "unauthorized"));
+    let challenge = alice.challenge(leader, &json!({})).await;
+    let body = with(alice.login_body(&challenge), "password", "correct horse");
+    let after = login(leader, &body).await.json();
+    assert_eq!(renew(leader, after["token"].as_str().unwrap()).await.status, 200);
 }
 
 async fn a_session_appends_what_its_key_sends(place: Place) {

@@ -110,6 +110,22 @@ impl Store {
         })
     }
 
+    /// When a key's password was set, if it has one.
+    pub async fn password_set_at(
+        &self,
+        fingerprint: &Fingerprint,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        const SQL: &str = "SELECT set_at FROM local_passwords WHERE fingerprint = $1";
+        let fingerprint = fingerprint.to_string();
+        let set_at: Option<i64> = on_pool!(&self.0.readers, db => {
+            sqlx::query_scalar(SQL).bind(&fingerprint).fetch_optional(db)
+        })?;
+        let read = |millis| {
+            Timestamp::from_millis(millis).ok_or(StoreError::Malformed { table: "local_passwords" })
+        };
+        set_at.map(read).transpose()
+    }
+
     /// Sets a key's first password, or replaces the one whose hash is `current`; false if the key
     /// has another one by now.
     pub async fn set_password(

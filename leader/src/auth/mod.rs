@@ -181,7 +181,7 @@ fn issue(app: &App, session: Session, pseudonym: String) -> Result<Login, AuthEr
 
 /// The key whose holder asks, by a session token; nobody if there is no token.
 ///
-/// A token dies with its key: the log is asked each time.
+/// A token dies with its key, and with its key's password: both are looked up each time.
 pub(crate) async fn session(
     app: &App,
     headers: &HeaderMap,
@@ -200,10 +200,14 @@ async fn session_of(
     let now = app.clock.now();
     let token = operator::bearer(headers).ok_or(BadToken::Foreign)?;
     let session = app.auth.tokens.read(token, now)?;
-    match app.store.key(&session.fingerprint).await? {
-        Some(key) if key.state_at(now) == KeyState::Active => Ok(Some((session, key.pseudonym))),
-        _ => Err(AuthError::Ended),
+    let key = app.store.key(&session.fingerprint).await?;
+    let key = key.filter(|key| key.state_at(now) == KeyState::Active).ok_or(AuthError::Ended)?;
+    // Whoever logged in before did not know the password, which acts in a session need no more.
+    let set_at = app.store.password_set_at(&session.fingerprint).await?;
+    if set_at.is_some_and(|set_at| session.auth_time.seconds() < set_at.seconds()) {
+        return Err(BadToken::Expired.into());
     }
+    Ok(Some((session, key.pseudonym)))
 }
 
 /// Counts what is refused.
