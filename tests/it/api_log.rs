@@ -723,6 +723,8 @@ async fn registrations_are_limited_by_event_whichever_way_they_come(place: Place
     assert_eq!(fitting.status, 201, "{fitting}");
     assert_eq!((full.status, full.problem().as_str()), (429, "rate_limited"));
     assert!(!full.header("retry-after").is_empty());
+    let told = (full.header("ratelimit-policy"), full.header("x-ratelimit-remaining"));
+    assert_eq!(told, ("\"key-registration\";q=3;w=3600", "0"), "the limit that was reached");
     assert_eq!(operator.status, 201, "{operator}");
     assert_eq!(site.size().await, 8);
 }

@@ -152,9 +152,19 @@ impl Limiter {
     /// exempt.
     pub fn take(&self, class: Class, client: IpAddr, events: u32) -> Result<(), Problem> {
         match self.count(class, client, events) {
-            Some(verdict) if !verdict.allowed => Err(verdict.problem()),
+            Some(verdict) if !verdict.allowed => Err(self.refusal(&verdict)),
             _ => Ok(()),
         }
+    }
+
+    /// 429 with the headers of the limit that was reached.
+    fn refusal(&self, verdict: &Verdict) -> Problem {
+        let mut headers = HeaderMap::new();
+        self.add_headers(verdict, &mut headers);
+        headers.into_iter().fold(verdict.problem(), |problem, (name, value)| match name {
+            Some(name) => problem.header(name, value),
+            None => problem,
+        })
     }
 
     /// Says whether the request is never limited.
@@ -297,14 +307,16 @@ where
         };
         let Some(verdict) = verdict else { return Box::pin(self.inner.call(request)) };
         if !verdict.allowed {
-            let mut refusal = axum::response::IntoResponse::into_response(verdict.problem());
-            limiter.add_headers(&verdict, refusal.headers_mut());
+            let refusal = axum::response::IntoResponse::into_response(limiter.refusal(&verdict));
             return Box::pin(std::future::ready(Ok(refusal)));
         }
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut response = answer.await?;
-            limiter.add_headers(&verdict, response.headers_mut());
+            // Of a route's limit and one of events, the one that was reached is told.
+            if !response.headers().contains_key(RATE_LIMIT) {
+                limiter.add_headers(&verdict, response.headers_mut());
+            }
             Ok(response)
         })
     }
