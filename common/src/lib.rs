@@ -20,6 +20,7 @@ pub mod merkle;
 pub mod note;
 pub mod policy;
 pub mod proof;
+pub mod shape;
 pub mod statement;
 pub mod verdict;
 pub mod view;

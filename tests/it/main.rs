@@ -18,6 +18,7 @@ mod lies;
 mod metrics_doc;
 mod people;
 mod raw;
+mod refusals;
 mod seed_walkthrough;
 mod site;
 mod static_export;

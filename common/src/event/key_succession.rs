@@ -14,6 +14,7 @@ use super::{CarriedFault, Event, EventError, Payload};
 use crate::clock::Timestamp;
 use crate::head::Origin;
 use crate::keys::{Fingerprint, HolderKey, HolderSignature, KeyAlgorithm};
+use crate::shape::Misfit;
 use crate::statement::Claim;
 
 /// The payload of a `key_succession` entry.
@@ -65,8 +66,8 @@ pub struct SuccessionRequest {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
     /// A member is missing, unknown, or not of its type.
-    #[error("{0}")]
-    Shape(String),
+    #[error(transparent)]
+    Shape(#[from] Misfit),
     /// A member is not as it should be.
     #[error("{member}: {detail}")]
     Member {

@@ -92,7 +92,7 @@ impl Question {
     fn read(bytes: &[u8]) -> Result<Self, Problem> {
         // The manifest has its own depth, below that of the body.
         let value = body::value_within(bytes, manifest::MAX_DEPTH + 1)?;
-        let asked: DocumentQuestion = body::from_value(value)?;
+        let asked: DocumentQuestion = body::from_value(&value)?;
         for (name, given) in [
             ("verifier_fingerprint", asked.verifier_fingerprint.is_some()),
             ("trust_config", asked.trust_config.is_some()),

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::Caller;
 use super::problem::{Code, Problem};
 use crate::canonical::{self, JsonError};
+use crate::shape::{self, Misfit};
 
 /// The usual limit of a body.
 pub const USUAL: usize = 256 * 1024;
@@ -169,7 +170,7 @@ const MAX_DEPTH: usize = 32;
 
 /// Reads a strict body: an object without duplicate, unknown or over-large members.
 pub fn strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    from_value(value(bytes)?)
+    from_value(&value(bytes)?)
 }
 
 /// Reads I-JSON.
@@ -192,23 +193,22 @@ pub fn value_within(bytes: &[u8], max_depth: usize) -> Result<Value, Problem> {
     })
 }
 
-/// Takes an object that was read by [`value`] for a `T`.
-pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
-    // Or else a list of the members' values in their order would do as well.
-    if !value.is_object() {
-        return Err(Problem::invalid("#", "the body is a JSON object"));
-    }
-    serde_json::from_value(value).map_err(|error| {
-        let text = error.to_string();
-        let code = if text.starts_with("unknown field") {
-            Code::UnknownField
-        } else {
-            Code::ValidationFailed
-        };
-        let member = text.split('`').nth(1).filter(|_| text.contains(" field `"));
-        let pointer = member.map_or_else(|| "#".to_owned(), |member| format!("#/{member}"));
-        Problem::new(code, text.clone()).error(pointer, text)
-    })
+/// Takes what was read by [`value`] for a `T`.
+pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
+    part("#", value)
+}
+
+/// Takes a part of a body for a `T`; `pointer` says where it stands.
+pub fn part<T: DeserializeOwned>(pointer: &str, value: &Value) -> Result<T, Problem> {
+    shape::read(value).map_err(|misfit| misfit_problem(&misfit, "", pointer))
+}
+
+/// What a client is told about a part of a body that is not of its shape; `place` names it where it
+/// is one of several.
+pub fn misfit_problem(misfit: &Misfit, place: &str, pointer: &str) -> Problem {
+    let code = if misfit.is_unknown_member() { Code::UnknownField } else { Code::ValidationFailed };
+    let text = format!("{place}{misfit}");
+    Problem::new(code, text.clone()).error(misfit.pointer(pointer), text)
 }
 
 async fn read(

@@ -238,6 +238,15 @@ impl Problem {
         self
     }
 
+    /// Says first which of several things of the request this is about.
+    #[must_use]
+    pub fn within(mut self, place: &str) -> Self {
+        if !place.is_empty() {
+            self.0.detail = format!("{place}{}", self.0.detail).into();
+        }
+        self
+    }
+
     /// Adds a member beside the standard ones, such as the leader's URL.
     #[must_use]
     pub fn member(mut self, name: &'static str, value: impl Into<Value>) -> Self {

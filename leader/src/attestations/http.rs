@@ -72,8 +72,8 @@ async fn post_attestation(
     if !app.limiter.is_exempt(&headers) {
         app.limiter.take(Class::AttestationEvent, caller.ip(), 1)?;
     }
-    let attested =
-        attest(&app, &headers, request).await.map_err(|error| attest_problem(error, None))?;
+    let attested = attest(&app, &headers, request).await;
+    let attested = attested.map_err(|error| attest_problem(error, "", "#"))?;
     let Attested { event, leaf, pseudonym, is_new } = attested;
     let fingerprint = event.signer;
     let attestation = AttestationView::of(event, leaf.timestamp());

@@ -8,6 +8,7 @@ mod request;
 use ::http::HeaderMap;
 use diogenes_common::event::{Attestation, Payload as _};
 use diogenes_common::leaf::Leaf;
+use diogenes_common::server::body::misfit_problem;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::store::StoreError;
 
@@ -16,8 +17,8 @@ pub(crate) use http::router;
 pub(crate) use request::AttestationRequest;
 use request::{BadAttestation, Signed};
 
-use crate::app::{App, place_of};
-use crate::auth::{self, AuthError};
+use crate::app::App;
+use crate::auth::{self, AuthError, auth_problem};
 use crate::sequencer::{AppendError, Outcome};
 
 /// Why an attestation was not taken.
@@ -93,20 +94,15 @@ async fn attest(
     Ok(Attested { event, leaf, pseudonym: key.pseudonym, is_new })
 }
 
-/// What a client is told about an attestation that can't be taken; `index` says which of several
-/// events it is.
-pub(crate) fn attest_problem(error: AttestError, index: Option<usize>) -> Problem {
-    let (place, pointer) = place_of(index);
-    let base = if index.is_some() { format!("{pointer}/payload") } else { pointer };
+/// What a client is told about an attestation that can't be taken; `place` names it where it is one
+/// of several events, `base` is the pointer of its members.
+pub(crate) fn attest_problem(error: AttestError, place: &str, base: &str) -> Problem {
     let text = format!("{place}{error}");
     let at = |code, member: &str| {
         Problem::new(code, text.clone()).error(format!("{base}{member}"), text.clone())
     };
     match error {
-        AttestError::Request(BadAttestation::Shape(shape)) => {
-            let unknown = shape.starts_with("unknown field");
-            at(if unknown { Code::UnknownField } else { Code::ValidationFailed }, "")
-        }
+        AttestError::Request(BadAttestation::Shape(misfit)) => misfit_problem(&misfit, place, base),
         AttestError::Request(BadAttestation::Manifest(fault)) => {
             at(Code::InvalidManifest, &format!("/manifest{}", fault.pointer()))
         }
@@ -125,7 +121,7 @@ pub(crate) fn attest_problem(error: AttestError, index: Option<usize>) -> Proble
         AttestError::PseudonymNeeded | AttestError::ProofNeeded => {
             at(Code::ValidationFailed, "/pseudonym")
         }
-        AttestError::Auth(error) => error.into(),
+        AttestError::Auth(error) => auth_problem(error, base).within(place),
         AttestError::Append(error) => error.into(),
         AttestError::Store(error) => error.into(),
     }

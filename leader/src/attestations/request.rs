@@ -10,6 +10,7 @@ use diogenes_common::leaf::MAX_PAYLOAD_DEPTH;
 use diogenes_common::manifest::{
     AttestationType, Binds, Manifest, ManifestError, NotAnAttestationType, NotBound, Terms,
 };
+use diogenes_common::shape::{self, Misfit};
 use serde::Deserialize;
 
 use crate::auth::Sensitive;
@@ -46,8 +47,8 @@ pub(crate) struct AttestationRequest {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadAttestation {
     /// A member is missing, unknown, or not of its type.
-    #[error("{0}")]
-    Shape(String),
+    #[error(transparent)]
+    Shape(#[from] Misfit),
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -83,9 +84,8 @@ impl AttestationRequest {
     pub(crate) fn read(payload: &[u8]) -> Result<Self, BadAttestation> {
         // By the log's own reader: another one may read a fraction's last digit otherwise, and so
         // make another manifest of it.
-        let value = canonical::parse(payload, MAX_PAYLOAD_DEPTH)
-            .map_err(|error| BadAttestation::Shape(error.to_string()))?;
-        serde_json::from_value(value).map_err(|error| BadAttestation::Shape(error.to_string()))
+        let payload = canonical::parse(payload, MAX_PAYLOAD_DEPTH).unwrap_or_default();
+        Ok(shape::read(&payload)?)
     }
 
     /// Checks everything that does not depend on the log's state.

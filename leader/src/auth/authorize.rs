@@ -32,11 +32,21 @@ pub(crate) struct AuthProof {
     /// The signature that answers it, base64.
     challenge_signature: Sensitive,
     /// Whether an expired key is to be succeeded; the challenge must have been asked for that.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schema(value_type = Option<bool>)]
     recovery: bool,
     /// The key's password, if it has one.
     #[serde(default)]
     password: Option<Sensitive>,
+}
+
+/// Reads a member that may be left out; null says the same.
+pub(super) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl AuthProof {

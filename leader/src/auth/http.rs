@@ -21,7 +21,7 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::authorize::Given;
+use super::authorize::{Given, or_default};
 use super::challenge::{self, Unanswerable};
 use super::password::HashError;
 use super::sensitive::Sensitive;
@@ -47,11 +47,12 @@ struct ChallengeRequest {
     #[schema(value_type = String)]
     fingerprint: Fingerprint,
     /// Whether an expired key is to be succeeded.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schema(value_type = Option<bool>)]
     recovery: bool,
     /// `general`, or `login` for a challenge that is good for nothing else.
-    #[serde(default)]
-    #[schema(value_type = String, example = "general")]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schema(value_type = Option<String>, example = "general")]
     purpose: Purpose,
 }
 
@@ -235,7 +236,7 @@ async fn post_password(
 ) -> Result<Response, Problem> {
     body::require_type(&headers, JSON)?;
     let mut request = body::value(&bytes)?;
-    let read: PasswordRequest = body::from_value(request.clone())?;
+    let read: PasswordRequest = body::from_value(&request)?;
     remove_answer(&mut request);
     let PasswordRequest { challenge_id, challenge_signature: signature, .. } = &read;
     let given = Given { challenge_id, signature, signer: None };
@@ -286,7 +287,9 @@ pub(crate) const REFUSALS: [Code; 12] = [
 /// The code of a refusal; none if it is no refusal, but trouble of the node.
 pub(super) fn refusal(error: &AuthError) -> Option<Code> {
     Some(match error {
-        AuthError::Missing | AuthError::Token(_) | AuthError::Ended => Code::Unauthorized,
+        AuthError::Missing | AuthError::TokenMissing | AuthError::Token(_) | AuthError::Ended => {
+            Code::Unauthorized
+        }
         AuthError::OtherKey => Code::Forbidden,
         AuthError::Challenge(Unanswerable::Unknown) => Code::ChallengeNotFound,
         AuthError::Challenge(Unanswerable::Used) => Code::ChallengeUsed,
@@ -295,7 +298,9 @@ pub(super) fn refusal(error: &AuthError) -> Option<Code> {
         | AuthError::PasswordLength(_) => Code::ValidationFailed,
         AuthError::NotAnswered => Code::ChallengeFailed,
         AuthError::State(_) => Code::KeyNotActive,
-        AuthError::PasswordMissing | AuthError::PasswordWrong => Code::PasswordRequired,
+        AuthError::PasswordMissing
+        | AuthError::CurrentPasswordMissing
+        | AuthError::PasswordWrong => Code::PasswordRequired,
         AuthError::PasswordRaced => Code::Conflict,
         AuthError::TooMany(_) => Code::RateLimited,
         AuthError::Crowded | AuthError::Hash(HashError::Overloaded) => Code::Overloaded,
@@ -305,24 +310,33 @@ pub(super) fn refusal(error: &AuthError) -> Option<Code> {
     })
 }
 
+/// What somebody is told who is not believed; `base` is the pointer of the members that should have
+/// shown who they are.
+pub(crate) fn auth_problem(error: AuthError, base: &str) -> Problem {
+    let text = error.to_string();
+    let Some(code) = refusal(&error) else {
+        return match error {
+            AuthError::Store(error) => error.into(),
+            other => {
+                tracing::error!(error = %other, "authentication failed");
+                Problem::internal()
+            }
+        };
+    };
+    match error {
+        AuthError::TooMany(wait) => Problem::new(code, text).retry_after(wait.0),
+        _ if code == Code::Overloaded => Problem::overloaded(text),
+        AuthError::PasswordLength(_) => Problem::invalid(format!("{base}/password"), text),
+        AuthError::Challenge(Unanswerable::Purpose | Unanswerable::Recovery) => {
+            Problem::invalid(format!("{base}/challenge_id"), text)
+        }
+        _ => Problem::new(code, text),
+    }
+}
+
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
-        let text = error.to_string();
-        let Some(code) = refusal(&error) else {
-            return match error {
-                AuthError::Store(error) => error.into(),
-                other => {
-                    tracing::error!(error = %other, "authentication failed");
-                    Self::internal()
-                }
-            };
-        };
-        match error {
-            AuthError::TooMany(wait) => Self::new(code, text).retry_after(wait.0),
-            _ if code == Code::Overloaded => Self::overloaded(text),
-            AuthError::PasswordLength(_) => Self::invalid("#/password", text),
-            _ => Self::new(code, text),
-        }
+        auth_problem(error, "#")
     }
 }
 
@@ -340,8 +354,9 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_status_and_is_counted() {
-        let refusals: [(AuthError, u16); 17] = [
+        let refusals: [(AuthError, u16); 19] = [
             (AuthError::Missing, 401),
+            (AuthError::TokenMissing, 401),
             (BadToken::Foreign.into(), 401),
             (BadToken::Expired.into(), 401),
             (AuthError::Ended, 401),
@@ -354,6 +369,7 @@ mod tests {
             (AuthError::NotAnswered, 403),
             (AuthError::State(KeyState::Revoked), 403),
             (AuthError::PasswordMissing, 403),
+            (AuthError::CurrentPasswordMissing, 403),
             (AuthError::PasswordRaced, 409),
             (BadLength.into(), 422),
             (Wait(Duration::from_secs(3)).into(), 429),

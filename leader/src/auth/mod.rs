@@ -30,7 +30,7 @@ use token::{BadToken, Issued, Session, Tokens};
 use tries::{Tries, Wait};
 
 pub(crate) use authorize::{Act, AuthProof, Shown, authorize, check_password};
-pub(crate) use http::{REFUSALS, router};
+pub(crate) use http::{REFUSALS, auth_problem, router};
 pub(crate) use operator::{Operator, OperatorToken};
 pub(crate) use sensitive::Sensitive;
 
@@ -56,8 +56,14 @@ pub(crate) struct Auth {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AuthError {
     /// Nothing was shown (401).
-    #[error("this needs a session: Authorization: Bearer <token>, or an answered challenge")]
+    #[error(
+        "show that you hold this key: send the answer to a challenge as `auth`, or a session of it \
+         as Authorization: Bearer <token>"
+    )]
     Missing,
+    /// Nothing to renew was shown (401).
+    #[error("send the token to renew: Authorization: Bearer <token>, from POST /api/v1/auth/login")]
+    TokenMissing,
     /// A token that opens nothing (401).
     #[error(transparent)]
     Token(#[from] BadToken),
@@ -71,14 +77,20 @@ pub(crate) enum AuthError {
     #[error(transparent)]
     Challenge(#[from] Unanswerable),
     /// Another key, other bytes or no key at all (403): the three look alike.
-    #[error("the signature is not the answer of this key to this challenge and request")]
+    #[error(
+        "the signature is not this key's answer: sign `signing_input` with `action` and \
+         `payload_hash` filled in for this very request, by the key that asked"
+    )]
     NotAnswered,
     /// The key is not in the state that this needs (403).
-    #[error("the key is {}", .0.as_str())]
+    #[error("the key is {}", what_to_do(*.0))]
     State(KeyState),
     /// The key has a password (403).
-    #[error("this key has a password; send it too")]
+    #[error("this key has a password: send it as `password`, in `auth` if there is one")]
     PasswordMissing,
+    /// The key has a password already (403).
+    #[error("this key has a password already: send that one as `current_password`")]
+    CurrentPasswordMissing,
     /// And this is not it (403).
     #[error("the password is wrong")]
     PasswordWrong,
@@ -103,6 +115,18 @@ pub(crate) enum AuthError {
     /// The operating system gave no random bytes.
     #[error(transparent)]
     Random(#[from] FileError),
+}
+
+/// The state of a key that is not the one that is needed, and what its holder can do.
+const fn what_to_do(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Active => "active: leave `recovery` out",
+        KeyState::Expired => {
+            "expired: its holder can replace it by POST /api/v1/keys/succeed with `recovery`"
+        }
+        KeyState::Succeeded => "succeeded by another one: use that",
+        KeyState::Revoked => "revoked, which is for good: register another one",
+    }
 }
 
 /// A session as its holder sees it.
@@ -169,7 +193,7 @@ async fn login(
 
 /// Gives a new token for one that is still good.
 async fn renew(app: &App, headers: &HeaderMap) -> Result<Login, AuthError> {
-    let (session, pseudonym) = session_of(app, headers).await?.ok_or(AuthError::Missing)?;
+    let (session, pseudonym) = session_of(app, headers).await?.ok_or(AuthError::TokenMissing)?;
     issue(app, session, pseudonym)
 }
 
@@ -235,7 +259,7 @@ async fn set_password(
     let fingerprint = answered.key.fingerprint;
     let known = app.store.password_hash(&fingerprint).await?;
     if let Some(hash) = known.clone() {
-        let current = current.ok_or(AuthError::PasswordMissing)?;
+        let current = current.ok_or(AuthError::CurrentPasswordMissing)?;
         verify_password(app, (fingerprint, Shown::Freshly), current, hash).await?;
     }
     let hash = app.auth.passwords.turn().await?.hash(new, files::random()?).await?;

@@ -268,12 +268,15 @@ fn event_problem(index: Option<usize>, error: EventError) -> Problem {
         EventError::NotYet(_) => Problem::new(Code::ValidationFailed, text).error(at_type, TYPES),
         EventError::Registration(error) => keys::registration_problem(&error, index),
         EventError::Key(KeyError::Request(error)) => keys::request_problem(&error, index),
+        EventError::Key(KeyError::Auth(error)) => {
+            auth::auth_problem(error, &format!("{pointer}/auth")).within(&place)
+        }
         EventError::Key(error) => error.into(),
-        EventError::Attestation(error) => attest_problem(error, index),
-        EventError::Auth(detail) => {
-            let unknown = detail.starts_with("unknown field");
-            let code = if unknown { Code::UnknownField } else { Code::ValidationFailed };
-            Problem::new(code, text).error(format!("{pointer}/auth"), detail)
+        EventError::Attestation(error) => {
+            attest_problem(error, &place, &format!("{pointer}/payload"))
+        }
+        EventError::Auth(misfit) => {
+            body::misfit_problem(&misfit, &place, &format!("{pointer}/auth"))
         }
         EventError::SessionNeeded | EventError::TokenNeeded => {
             Problem::new(Code::Unauthorized, text)

@@ -12,13 +12,14 @@ use std::time::Duration;
 use ::http::HeaderMap;
 use diogenes_common::config::AppendPolicy;
 use diogenes_common::event::{
-    Attestation, BadRequest, KeyRegistration, KeyRevocation, KeySuccession, Payload as _,
+    Attestation, KeyRegistration, KeyRevocation, KeySuccession, Payload as _,
 };
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::leaf::{Leaf, MAX_LEAF_BYTES};
 use diogenes_common::merkle::Hash;
 use diogenes_common::read::Snapshot;
 use diogenes_common::server::Caller;
+use diogenes_common::shape::{self, Misfit};
 use diogenes_common::store::StoreError;
 use diogenes_common::view::NoEffect;
 
@@ -71,14 +72,9 @@ enum Submittal {
 
 impl<'a> Origin<'a> {
     /// The event as a request to its own endpoint.
-    fn to_end(
-        self,
-        event: &Submitted,
-        auth: Option<&'a AuthProof>,
-    ) -> Result<EndRequest<'a>, EventError> {
-        let payload = serde_json::from_slice(&event.payload)
-            .map_err(|error| KeyError::from(BadRequest::Shape(error.to_string())))?;
-        Ok(EndRequest { payload, auth, caller: self.caller, headers: self.headers })
+    fn to_end(self, event: &Submitted, auth: Option<&'a AuthProof>) -> EndRequest<'a> {
+        let payload = serde_json::from_slice(&event.payload).unwrap_or_default();
+        EndRequest { payload, auth, caller: self.caller, headers: self.headers }
     }
 }
 
@@ -130,9 +126,9 @@ enum EventError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Attestation(#[from] AttestError),
-    #[error("auth: {0}")]
-    Auth(String),
-    #[error("{0} is an event type of the log that this version does not take")]
+    #[error(transparent)]
+    Auth(Misfit),
+    #[error("this version takes no events of the type {0}")]
     NotYet(String),
     #[error("events of your own types need a session here, see /auth/login (APPEND_POLICY)")]
     SessionNeeded,
@@ -259,12 +255,12 @@ async fn prepare(app: &App, event: Submitted, from: Origin<'_>) -> Result<Prepar
         }
         KeySuccession::EVENT_TYPE => {
             let auth = auth_of(&event)?;
-            let event = succession(app, from.to_end(&event, auth.as_ref())?).await?;
+            let event = succession(app, from.to_end(&event, auth.as_ref())).await?;
             Ok(Prepared::lifecycle(event, &app.origin))
         }
         KeyRevocation::EVENT_TYPE => {
             let auth = auth_of(&event)?;
-            let event = revocation(app, from.to_end(&event, auth.as_ref())?).await?;
+            let event = revocation(app, from.to_end(&event, auth.as_ref())).await?;
             Ok(Prepared::lifecycle(event, &app.origin))
         }
         Attestation::EVENT_TYPE => {
@@ -286,8 +282,7 @@ async fn prepare(app: &App, event: Submitted, from: Origin<'_>) -> Result<Prepar
 
 /// The `auth` object of an event.
 fn auth_of(event: &Submitted) -> Result<Option<AuthProof>, EventError> {
-    let auth = event.auth.clone().map(serde_json::from_value).transpose();
-    auth.map_err(|error| EventError::Auth(error.to_string()))
+    event.auth.as_ref().map(shape::read).transpose().map_err(EventError::Auth)
 }
 
 #[cfg(test)]

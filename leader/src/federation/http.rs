@@ -56,7 +56,7 @@ async fn post_report(
     body::require_type(&headers, &["application/json"])?;
     let value = value(&bytes)?;
     let head = value.get("head").cloned().unwrap_or_default();
-    let received: ReplicationReport = from_value(value)?;
+    let received: ReplicationReport = from_value(&value)?;
     if serde_json::to_value(&received.head).ok() != Some(head) {
         let detail = "the head goes back exactly as it was served";
         return Err(Problem::new(Code::UnknownField, detail).error("#/head", detail));

@@ -8,6 +8,7 @@ use diogenes_common::event::{
 };
 use diogenes_common::keys::{Fingerprint, HolderKey};
 use diogenes_common::server::Caller;
+use diogenes_common::shape;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -73,8 +74,7 @@ pub(crate) async fn revocation(
 }
 
 fn read<T: DeserializeOwned>(payload: &Map<String, Value>) -> Result<T, BadRequest> {
-    serde_json::from_value(Value::Object(payload.clone()))
-        .map_err(|error| BadRequest::Shape(error.to_string()))
+    Ok(shape::read(&Value::Object(payload.clone()))?)
 }
 
 fn must_be_ahead(expires: Option<Timestamp>, now: Timestamp) -> Result<(), BadRequest> {

@@ -64,7 +64,13 @@ struct Registered {
 struct EndBody {
     payload: serde_json::Map<String, serde_json::Value>,
     #[serde(default)]
-    auth: Option<AuthProof>,
+    auth: Option<serde_json::Value>,
+}
+
+impl EndBody {
+    fn auth(&self) -> Result<Option<AuthProof>, Problem> {
+        self.auth.as_ref().map(|auth| body::part("#/auth", auth)).transpose()
+    }
 }
 
 /// The body of `POST /keys/succeed`.
@@ -137,7 +143,7 @@ async fn post_register(
     if !app.limiter.is_exempt(&headers) {
         app.limiter.take(Class::KeyRegistration, caller.ip(), 1)?;
     }
-    let request: RegistrationRequest = body::from_value(payload.into())?;
+    let request: RegistrationRequest = body::part("#/payload", &payload.into())?;
     let checked = request
         .check(&app.origin, app.clock.now(), app.require_key_proof)
         .map_err(|error| registration_problem(&error, None))?;
@@ -170,7 +176,8 @@ async fn post_succeed(
     bytes: RawBody,
 ) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
-    let EndBody { payload, auth } = body::strict(&bytes)?;
+    let asked: EndBody = body::strict(&bytes)?;
+    let (auth, payload) = (asked.auth()?, asked.payload);
     if !app.limiter.is_exempt(&headers) {
         app.limiter.take(Class::KeyRegistration, caller.ip(), 1)?;
     }
@@ -203,7 +210,8 @@ async fn post_revoke(
     bytes: RawBody,
 ) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
-    let EndBody { payload, auth } = body::strict(&bytes)?;
+    let asked: EndBody = body::strict(&bytes)?;
+    let (auth, payload) = (asked.auth()?, asked.payload);
     let request = EndRequest { payload, auth: auth.as_ref(), caller: &caller, headers: &headers };
     let event = revocation(&app, request).await?;
     let fingerprint = event.fingerprint;

@@ -7,6 +7,7 @@ mod register;
 
 use diogenes_common::event::{BadRequest, Event, Payload};
 use diogenes_common::leaf::Leaf;
+use diogenes_common::server::body::misfit_problem;
 use diogenes_common::server::problem::{Code, Problem};
 
 pub(crate) use end::{EndRequest, revocation, succession};
@@ -14,7 +15,7 @@ pub(crate) use http::router;
 pub(crate) use register::{BadRegistration, RegistrationRequest};
 
 use crate::app::{App, place_of};
-use crate::auth::AuthError;
+use crate::auth::{AuthError, auth_problem};
 use crate::sequencer::{AppendError, Lifecycle, NewEntry, Outcome};
 
 /// Why a key can't be succeeded or revoked.
@@ -59,10 +60,8 @@ pub(crate) fn registration_problem(error: &BadRegistration, index: Option<usize>
     let (place, pointer) = place_of(index);
     let text = format!("{place}{error}");
     match error {
-        BadRegistration::Shape(_) => Problem::new(Code::ValidationFailed, text.clone())
-            .error(format!("{pointer}/payload"), text),
-        BadRegistration::UnknownMember(_) => {
-            Problem::new(Code::UnknownField, text.clone()).error(format!("{pointer}/payload"), text)
+        BadRegistration::Shape(misfit) => {
+            misfit_problem(misfit, &place, &format!("{pointer}/payload"))
         }
         BadRegistration::Member { member, detail } => {
             let code = match *member {
@@ -85,11 +84,7 @@ pub(crate) fn request_problem(error: &BadRequest, index: Option<usize>) -> Probl
     let (place, pointer) = place_of(index);
     let text = format!("{place}{error}");
     match error {
-        BadRequest::Shape(shape) => {
-            let unknown = shape.starts_with("unknown field");
-            let code = if unknown { Code::UnknownField } else { Code::ValidationFailed };
-            Problem::new(code, text.clone()).error(format!("{pointer}/payload"), text)
-        }
+        BadRequest::Shape(misfit) => misfit_problem(misfit, &place, &format!("{pointer}/payload")),
         BadRequest::Member { member, detail } => {
             let code = match *member {
                 "new_public_key" => Code::InvalidPublicKey,
@@ -106,7 +101,7 @@ impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Request(error) => request_problem(&error, None),
-            KeyError::Auth(error) => error.into(),
+            KeyError::Auth(error) => auth_problem(error, "#/auth"),
             KeyError::Append(error) => error.into(),
         }
     }

@@ -5,7 +5,9 @@ use diogenes_common::event::text::Name;
 use diogenes_common::event::{CheckedPayload, KeyRegistration, Unfit};
 use diogenes_common::head::Origin;
 use diogenes_common::keys::{HolderKey, HolderSignature, KeyAlgorithm};
+use diogenes_common::shape::{self, Misfit};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// What a client sends to register a key (`payload` of `POST /keys/register`, or the payload of
 /// a `key_registration` event).
@@ -33,12 +35,9 @@ pub(crate) struct RegistrationRequest {
 /// Why a registration can't be taken, whatever the log holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadRegistration {
-    /// A member is missing or has the wrong type.
-    #[error("{0}")]
-    Shape(String),
-    /// A member that a registration does not have.
-    #[error("{0}")]
-    UnknownMember(String),
+    /// A member is missing, unknown, or not of its type.
+    #[error(transparent)]
+    Shape(#[from] Misfit),
     /// A member that is not as it should be.
     #[error("{detail}")]
     Member {
@@ -61,14 +60,8 @@ pub(crate) enum BadRegistration {
 impl RegistrationRequest {
     /// Reads the payload of a `key_registration` event.
     pub(crate) fn read(payload: &[u8]) -> Result<Self, BadRegistration> {
-        serde_json::from_slice(payload).map_err(|error| {
-            let text = error.to_string();
-            if text.starts_with("unknown field") {
-                BadRegistration::UnknownMember(text)
-            } else {
-                BadRegistration::Shape(text)
-            }
-        })
+        let payload: Value = serde_json::from_slice(payload).unwrap_or_default();
+        Ok(shape::read(&payload)?)
     }
 
     /// Checks everything that does not depend on the log's state; answers what is to be logged.

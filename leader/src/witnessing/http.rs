@@ -84,7 +84,7 @@ async fn post_witness(
 fn read(bytes: &[u8]) -> Result<WitnessProof, Problem> {
     let value = value(bytes)?;
     let head = value.get("head").cloned();
-    let proof: WitnessProof = from_value(value)?;
+    let proof: WitnessProof = from_value(&value)?;
     if serde_json::to_value(&proof.head).ok() != head {
         let detail = "the head goes back exactly as it was served";
         return Err(Problem::new(Code::UnknownField, detail).error("#/head", detail));
