@@ -194,7 +194,8 @@ pub(crate) fn no_effect(reason: NoEffect, place: &str) -> Problem {
         }
         NoEffect::LegacyRefused => (
             Code::ChallengeFailed,
-            "this key signs whole challenges, or has a role: sign `signing_input`, not the nonce",
+            "this key signs whole challenges, or has a role: sign `signing_input` with `action` and \
+             `payload_hash` filled in, not the nonce",
         ),
         NoEffect::AlreadyAttested => {
             (Code::Conflict, "one of these events is an attestation that the log holds already")

@@ -45,8 +45,8 @@ pub struct Bound {
 /// The signature covers none of the forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the signature does not verify over the manifest, neither without its attestations nor with \
-     those before it, nor over the attestation's statement"
+    "the signature covers none of the three: the manifest with `attestations` empty, the manifest \
+     as it was sent, the statement that binds all"
 )]
 pub struct NotBound;
 

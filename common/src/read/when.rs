@@ -76,7 +76,8 @@ impl AsOf {
             return Ok(Self { at: newest, upto: size, size });
         };
         let at = instant(text).filter(|at| *at <= newest).ok_or_else(|| {
-            let detail = format!("`as_of` is a time of RFC 3339, at most {newest}, the head's");
+            let detail =
+                format!("`as_of` is a time of RFC 3339, at most {newest}: the newest signed head");
             Problem::invalid("as_of", detail)
         })?;
         Ok(Self { at, upto: newest_at(reads.store(), at, size).await?, size })

@@ -74,14 +74,20 @@ fn judge(
     }
     let is_covered = log.witnessed_size.is_some_and(|size| entry_id <= size.get());
     if log.witnesses_required > 0 && !is_covered {
-        let required = log.witnesses_required;
-        let details =
-            format!("Fewer than {required} witnesses signed a size with entry {entry_id}.");
+        let details = match log.witnesses_required {
+            1 => format!("No authorised witness has signed a tree that holds entry {entry_id}."),
+            many => format!(
+                "Fewer than {many} authorised witnesses have signed a tree that holds entry \
+                 {entry_id}."
+            ),
+        };
         return (VerifyStatus::Unwitnessed, details);
     }
     let now = key.state_before(log.size.get() + 1, log.as_of);
     let details = match now {
-        KeyState::Active => format!("Entry {entry_id} holds it; its key was active, and is."),
+        KeyState::Active => {
+            format!("Entry {entry_id} holds it; its key was active then and is now.")
+        }
         later => {
             let later = later.as_str();
             format!("Entry {entry_id} holds it; its key was active then and was {later} later.")

@@ -29,7 +29,7 @@ struct Window {
 
 /// Too many tries failed: when the next one is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many tries failed; wait {} seconds", .0.as_secs())]
+#[error("too many wrong answers or passwords; wait {} seconds", .0.as_millis().div_ceil(1000))]
 pub(crate) struct Wait(pub(super) Duration);
 
 impl<W> Default for Tries<W> {
