@@ -13,6 +13,7 @@ use diogenes_common::server::limits::{Class, Limiter};
 use diogenes_common::server::problem::{Code, MEDIA_TYPE, Problem};
 use diogenes_common::telemetry;
 use diogenes_common::wire::node::Check;
+use diogenes_common::wire::problem::ProblemBody;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, StatusCode, Uri};
 use utoipa_axum::router::OpenApiRouter;
@@ -83,7 +84,7 @@ pub(crate) fn router(limiter: &Limiter) -> OpenApiRouter<App> {
     responses(
         (status = 201, description = "The leader recorded the proof", body = serde_json::Value),
         (status = 200, description = "The leader has the proof, or keeps its cosignature", body = serde_json::Value),
-        (status = 502, description = "The leader can't be reached", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = 502, description = "The leader can't be reached", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn relay(

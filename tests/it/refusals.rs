@@ -158,3 +158,35 @@ async fn of_several_events_the_one_whose_holder_did_not_agree_is_named() {
     assert!(detail(&answer).starts_with("event 1: "), "{answer}");
     assert_eq!(site.size().await, before);
 }
+
+#[tokio::test]
+async fn the_document_of_the_api_has_the_shape_of_every_refusal() {
+    let site = Place::sqlite().start().await;
+    let follower = site.follower().await;
+    let shape = "#/components/schemas/Problem";
+    for node in [&site.leader, &follower] {
+        let document: Value = node.json("/openapi.json").await;
+        let mut described = 0;
+
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let responses = operation["responses"].as_object().unwrap();
+                for (status, response) in responses {
+                    let refusal = &response["content"]["application/problem+json"]["schema"];
+                    assert!(
+                        refusal.is_null() || refusal["$ref"] == shape,
+                        "{method} {path} {status}: {refusal}"
+                    );
+                    described += usize::from(!refusal.is_null());
+                }
+            }
+        }
+        assert!(described > 15, "{described}");
+    }
+    let document: Value = site.leader.json("/openapi.json").await;
+    for path in ["auth/login", "auth/renew", "keys/succeed", "attestations", "verify"] {
+        let operation = &document["paths"][format!("/api/v1/{path}")]["post"];
+        let refusal = &operation["responses"]["default"]["content"]["application/problem+json"];
+        assert_eq!(refusal["schema"]["$ref"], shape, "{path}");
+    }
+}

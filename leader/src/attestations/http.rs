@@ -11,6 +11,7 @@ use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
 use diogenes_common::server::problem::Problem;
 use diogenes_common::wire::attestations::AttestationView;
+use diogenes_common::wire::problem::ProblemBody;
 use http::header::{HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -54,9 +55,10 @@ struct AttestationAnswer {
     responses(
         (status = 201, description = "Recorded; `Location` names the entry", body = AttestationAnswer),
         (status = 200, description = "The log holds it already", body = AttestationAnswer),
-        (status = 403, description = "The key is not active, or its password is missing or wrong", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 409, description = "The signature covers neither of two types", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 422, description = "The key, the type, the manifest or the signature can't be used", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = 403, description = "The key is not active, or its password is missing or wrong", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The signature covers neither of two types", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The key, the type, the manifest or the signature can't be used", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_attestation(

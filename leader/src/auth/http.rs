@@ -16,6 +16,7 @@ use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::headers::NO_STORE;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::Claim as _;
+use diogenes_common::wire::problem::ProblemBody;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
@@ -91,7 +92,8 @@ struct ChallengeGiven {
     request_body = ChallengeRequest,
     responses(
         (status = 200, description = "What to sign", body = ChallengeGiven),
-        (status = 422, description = "No fingerprint, or no purpose", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = 422, description = "No fingerprint, or no purpose", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_challenge(
@@ -153,11 +155,12 @@ struct LoggedIn {
     request_body = LoginRequest,
     responses(
         (status = 200, description = "The token", body = LoggedIn),
-        (status = 403, description = "Not the key's answer, not its password, or the key is not active", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 404, description = "No such challenge", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 409, description = "The challenge was used", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 410, description = "The challenge has expired", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 429, description = "Too many tries failed", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = 403, description = "Not the key's answer, not its password, or the key is not active", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such challenge", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The challenge was used", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 410, description = "The challenge has expired", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many tries failed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_login(
@@ -182,7 +185,8 @@ async fn post_login(
     tag = "auth",
     responses(
         (status = 200, description = "The new token", body = LoggedIn),
-        (status = 401, description = "No good token", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_renew(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -224,8 +228,9 @@ struct PasswordSet {
     request_body = PasswordRequest,
     responses(
         (status = 200, description = "Set", body = PasswordSet),
-        (status = 403, description = "Not the key's answer, or not its current password", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 422, description = "A password of another length, or a challenge for something else", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = 403, description = "Not the key's answer, or not its current password", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A password of another length, or a challenge for something else", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_password(

@@ -13,6 +13,7 @@ use diogenes_common::server::Caller;
 use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
 use diogenes_common::server::problem::{Code, Problem};
+use diogenes_common::wire::problem::ProblemBody;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use utoipa_axum::router::OpenApiRouter;
@@ -56,8 +57,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     responses(
         (status = 201, description = "Appended, durable and under a signed head; `Location` names the first entry", body = serde_json::Value),
         (status = 200, description = "An earlier request with this Idempotency-Key appended them", body = serde_json::Value),
-        (status = "4XX", description = "Nothing was appended", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 503, description = "Nothing is appended at the moment", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Nothing is appended at the moment", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_entries(

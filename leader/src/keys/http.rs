@@ -12,6 +12,7 @@ use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
 use diogenes_common::server::problem::Problem;
 use diogenes_common::view::KeyState;
+use diogenes_common::wire::problem::ProblemBody;
 use http::header::{HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -128,8 +129,9 @@ struct Revoked {
     request_body = RegisterBody,
     responses(
         (status = 201, description = "Registered; `Location` names the entry", body = Registered),
-        (status = 409, description = "The key is registered already", body = serde_json::Value, content_type = "application/problem+json"),
-        (status = 422, description = "The key or another member can't be used", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = 409, description = "The key is registered already", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The key or another member can't be used", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_register(
@@ -166,7 +168,8 @@ async fn post_register(
     request_body = SucceedBody,
     responses(
         (status = 201, description = "Succeeded; `Location` names the entry", body = Succeeded),
-        (status = "4XX", description = "Nothing was appended", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_succeed(
@@ -200,7 +203,8 @@ async fn post_succeed(
     request_body = RevokeBody,
     responses(
         (status = 201, description = "Revoked; `Location` names the entry", body = Revoked),
-        (status = "4XX", description = "Nothing was appended", body = serde_json::Value, content_type = "application/problem+json"),
+        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_revoke(
