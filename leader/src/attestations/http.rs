@@ -70,7 +70,7 @@ async fn post_attestation(
     body::require_type(&headers, &["application/json"])?;
     // The manifest has its own depth, below that of the body.
     let value = body::value_within(&bytes, manifest::MAX_DEPTH + 1)?;
-    let request: AttestationRequest = body::from_value(value)?;
+    let request: AttestationRequest = body::from_value(&value)?;
     if !app.limiter.is_exempt(&headers) {
         app.limiter.take(Class::AttestationEvent, caller.ip(), 1)?;
     }

@@ -120,7 +120,7 @@ impl RegistrationRequest {
         }
         CheckedPayload::of(&event, origin).map_err(|unfit| match unfit {
             Unfit::Carried(_) => BadRegistration::Proof,
-            Unfit::Event(_) | Unfit::DependsOnPlace => BadRegistration::Shape(unfit.to_string()),
+            Unfit::Event(_) | Unfit::DependsOnPlace => member("public_key", unfit.to_string()),
         })
     }
 }
