@@ -310,7 +310,9 @@ impl End<'_> {
         let (mut chain, mut current, mut confirmed) = (Vec::new(), who, None);
         while let Some(by) = self.model.keys[&current].ended.and_then(|ended| ended.by) {
             chain.push(self.people.fingerprint(by));
-            let says_so = self.model.keys[&by].succeeds == Some(current);
+            // Anybody's key can be named: only one that proved its possession then says so itself.
+            let successor = &self.model.keys[&by];
+            let says_so = successor.proven && successor.succeeds == Some(current);
             confirmed = Some(says_so);
             if !says_so {
                 break;
