@@ -49,6 +49,10 @@ pub(crate) async fn measure(asked: &KeyOptions, plan: Plan, server: Node) -> any
     if !server.address().ip().is_loopback() {
         bail!("keys can't be taken back: this fills logs on this machine only, not {server}");
     }
+    let unused = &asked.options;
+    if unused.count.is_some() || unused.verify || unused.follower.is_some() {
+        bail!("keys has no use for --count, --verify and --follower; see --keys and --each");
+    }
     let run = Run {
         origin: server.well_known().await?.origin,
         plan,
