@@ -13,6 +13,7 @@ pub mod cosignature;
 pub mod event;
 pub mod evidence;
 pub mod head;
+pub mod identifiers;
 pub mod keys;
 pub mod leaf;
 pub mod manifest;

@@ -16,6 +16,8 @@ pub(super) enum Freshness {
     Immutable(String),
     /// For a second: a newer one may be there. Carries its tag.
     Newest(String),
+    /// For a day: only another version of the software answers otherwise. Carries its tag.
+    Daily(String),
     /// To be asked for again each time. Carries its tag.
     Revalidated(String),
     /// For a second.
@@ -52,6 +54,7 @@ pub(super) fn cached(
     let (control, tag) = match freshness {
         Freshness::Immutable(tag) => ("public, max-age=31536000, immutable", Some(tag)),
         Freshness::Newest(tag) => ("public, max-age=1", Some(tag)),
+        Freshness::Daily(tag) => ("public, max-age=86400", Some(tag)),
         Freshness::Revalidated(tag) => ("no-cache", Some(tag)),
         Freshness::Brief => ("public, max-age=1", None),
         Freshness::Never => ("no-store", None),

@@ -21,6 +21,7 @@ mod entries;
 mod events;
 mod heads;
 mod health;
+mod identifiers;
 mod keys;
 mod page;
 mod proof_file;
@@ -82,6 +83,7 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(keys::status))
         .routes(routes!(verify::verify))
         .routes(routes!(document::verify_document))
+        .routes(routes!(identifiers::types))
         .route_layer(limiter.layer(Class::Query));
     let unlimited = OpenApiRouter::new()
         .routes(routes!(health::health))

@@ -4,6 +4,7 @@
 //! Pure. With the `shell` feature every shape also has an OpenAPI schema.
 
 pub mod attestations;
+pub mod identifiers;
 pub mod keys;
 pub mod log;
 pub mod node;
