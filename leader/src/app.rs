@@ -44,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) token: OperatorToken,
     pub(crate) auth: Auth,
     pub(crate) append_policy: AppendPolicy,
+    /// How long after its acceptance an endorsement begins to count.
+    pub(crate) activation_delay_millis: i64,
     /// Whether a key is registered with a proof of possession only.
     pub(crate) require_key_proof: bool,
     pub(crate) heartbeat: Duration,
@@ -210,10 +212,48 @@ pub(crate) fn no_effect(reason: NoEffect, place: &str) -> Problem {
              neither: sign the form that binds all",
         ),
         NoEffect::KeyHasOtherRole => {
-            (Code::KeyHasOtherRole, "the operator's key signs the log and can't end")
+            (Code::KeyHasOtherRole, "the operator's key signs the log; this is not for it")
         }
+        NoEffect::AlreadyEndorsed => (
+            Code::EndorsementConflict,
+            "an endorsement of this key in this category stands or is on offer; withdraw it first",
+        ),
+        NoEffect::AlreadyExpired => {
+            (Code::ValidationFailed, "`valid_until` has passed; give an instant in the future")
+        }
+        NoEffect::CapacityExceeded => (
+            Code::EndorsementCapacityExceeded,
+            "this key gives as many endorsements as it may: withdraw one, or be endorsed by more \
+             keys of standing",
+        ),
+        NoEffect::EndorsementLimit => (
+            Code::EndorsementConflict,
+            "this key accepted as many endorsements as it may: revoke the acceptance of one",
+        ),
+        NoEffect::UnknownOffer => {
+            (Code::NotFound, "there is no such offer between these keys; see GET /endorsements")
+        }
+        NoEffect::OfferNotOpen => {
+            (Code::EndorsementConflict, "the offer was answered or withdrawn, or it is expired")
+        }
+        NoEffect::NotAccepted => {
+            (Code::EndorsementConflict, "the offer was not accepted: there is nothing to revoke")
+        }
+        NoEffect::EndorsementOver => (Code::EndorsementConflict, "the endorsement is over already"),
+        NoEffect::AlreadyAlerted => {
+            (Code::EndorsementConflict, "this key warns of that one already")
+        }
+        NoEffect::NotItsEndorser => (
+            Code::Forbidden,
+            "only who endorses a key, or did within the last 30 days, warns of it",
+        ),
+        NoEffect::NoTrustConfig => (Code::NotFound, "the key has no trust configuration"),
+        NoEffect::CommitmentExists => {
+            (Code::Conflict, "a claim with this commitment is in the log; salt the plaintext")
+        }
+        NoEffect::UnknownClaim => (Code::NotFound, "there is no such claim"),
+        NoEffect::AlreadyRevealed => (Code::Conflict, "the claim is revealed already"),
         NoEffect::UnknownType
-        | NoEffect::AlreadyEndorsed
         | NoEffect::NotEndorsed
         | NoEffect::StaleStatement
         | NoEffect::UnknownSigner

@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::config::{
-    APPEND_POLICY, DATA_DIR, HEARTBEAT, LEGACY_CHALLENGE, LISTEN, MAX_QUIET, MIN_FREE,
-    OPERATOR_TOKEN, REQUIRE_KEY_PROOF, Settings,
+    APPEND_POLICY, DATA_DIR, ENDORSEMENT_ACTIVATION_DELAY_SECONDS, HEARTBEAT, LEGACY_CHALLENGE,
+    LISTEN, MAX_QUIET, MIN_FREE, OPERATOR_TOKEN, REQUIRE_KEY_PROOF, Settings,
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, FileLock, Role};
@@ -35,7 +35,7 @@ use crate::boot::{self, Booted};
 use crate::cosigning::{self, Asked, Cosigning, Decided, Publisher};
 use crate::metrics::Metrics;
 use crate::sequencer::{ClockGuard, GuardKeeper, Parts, Sequencer};
-use crate::{entries, federation, keys, operator, witnessing};
+use crate::{claims, endorsements, entries, federation, keys, operator, trust, witnessing};
 
 /// What `serve` takes besides the settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -140,6 +140,8 @@ impl Leader {
             origin,
             token,
             append_policy: settings.value(&APPEND_POLICY),
+            activation_delay_millis: 1_000
+                * i64::from(settings.value(&ENDORSEMENT_ACTIVATION_DELAY_SECONDS)),
             require_key_proof: settings.value(&REQUIRE_KEY_PROOF),
             heartbeat,
             max_quiet: settings.value(&MAX_QUIET),
@@ -293,6 +295,9 @@ fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
         .merge(of(Class::Query, auth::router()))
         .merge(of(Class::Query, keys::router()))
         .merge(of(Class::Query, attestations::router()))
+        .merge(of(Class::Query, endorsements::router()))
+        .merge(of(Class::Query, trust::router()))
+        .merge(of(Class::Query, claims::router()))
         .merge(of(Class::Federation, witnessing::router()))
         .merge(of(Class::Federation, federation::router()))
         .merge(of(Class::Query, operator::router()))

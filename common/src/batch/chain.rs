@@ -175,6 +175,7 @@ impl BrokenRule {
                 CarriedFault::OtherOrigin
                 | CarriedFault::OtherKey
                 | CarriedFault::OtherRequest
+                | CarriedFault::OtherCommitment
                 | CarriedFault::Statement(_)
                 | CarriedFault::Head(_),
             ) => false,

@@ -144,6 +144,33 @@ pub enum Action {
     /// Revoking a key.
     #[serde(rename = "POST /keys/revoke")]
     Revoke,
+    /// Offering an endorsement.
+    #[serde(rename = "POST /endorsements/offer")]
+    Offer,
+    /// Accepting one.
+    #[serde(rename = "POST /endorsements/accept")]
+    Accept,
+    /// Withdrawing one.
+    #[serde(rename = "POST /endorsements/withdraw")]
+    Withdraw,
+    /// No longer accepting one.
+    #[serde(rename = "POST /endorsements/revoke-acceptance")]
+    RevokeAcceptance,
+    /// Warning of a key that one endorsed.
+    #[serde(rename = "POST /endorsements/revocation-alert")]
+    Alert,
+    /// Setting a trust policy.
+    #[serde(rename = "POST /trust-configs")]
+    TrustConfig,
+    /// Ending a trust policy.
+    #[serde(rename = "POST /trust-configs/revoke")]
+    RevokeTrustConfig,
+    /// Posting an encrypted claim.
+    #[serde(rename = "POST /claims")]
+    Claim,
+    /// Recording a composite document.
+    #[serde(rename = "POST /composite/compile")]
+    Composite,
 }
 
 /// What a challenge is for.

@@ -3,9 +3,14 @@
 //! Parsing looks at a payload alone. [`Event::check_signatures`] needs the keys that the log knows
 //! at that point. What an event *does* is not decided here but in the views.
 
+mod asked;
 mod attestation;
 pub mod authorization;
 mod checked;
+mod claim;
+mod endorsement;
+mod endorsement_alert;
+mod endorsement_end;
 mod genesis;
 mod key_registration;
 mod key_revocation;
@@ -13,6 +18,7 @@ mod key_succession;
 mod operator_endorsement;
 mod operator_profile;
 pub mod text;
+mod trust_config;
 mod witness_proof;
 
 use std::collections::BTreeMap;
@@ -20,14 +26,29 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use asked::Asked;
 pub use attestation::{Attestation, AttestationClaim, MAX_TEXT, SubmitterClaims, is_short};
 pub use authorization::Authorization;
 pub use checked::{CheckedPayload, Unfit};
+pub use claim::{
+    ClaimRequest, ClaimReveal, EncryptedClaim, Encryption, bound_commitment, loose_commitment,
+};
+pub use endorsement::{
+    AcceptRequest, EndorsementAcceptance, EndorsementOffer, Metadata, OfferRequest,
+};
+pub use endorsement_alert::{AlertRequest, EndorsementRevocationAlert};
+pub use endorsement_end::{
+    EndorsementAcceptanceRevocation, EndorsementWithdrawal, RevokeAcceptanceRequest,
+    WithdrawRequest,
+};
 pub use genesis::Genesis;
 pub use key_registration::KeyRegistration;
 pub use key_revocation::{KeyRevocation, RevocationRequest};
 pub use key_succession::{BadRequest, KeySuccession, SuccessionRequest, SuccessorKey};
 pub use operator_endorsement::{OperatorEndorsement, OperatorEndorsementRevocation};
+pub use trust_config::{
+    TrustConfig, TrustConfigRequest, TrustConfigRevocation, TrustConfigRevocationRequest,
+};
 
 use crate::canonical;
 use crate::head::{HeadError, Origin};
@@ -75,6 +96,24 @@ pub enum Event {
     KeyRevocation(Box<KeyRevocation>),
     /// `attestation`.
     Attestation(Box<Attestation>),
+    /// `endorsement_offer`.
+    EndorsementOffer(Box<EndorsementOffer>),
+    /// `endorsement_acceptance`.
+    EndorsementAcceptance(Box<EndorsementAcceptance>),
+    /// `endorsement_withdrawal`.
+    EndorsementWithdrawal(Box<EndorsementWithdrawal>),
+    /// `endorsement_acceptance_revocation`.
+    EndorsementAcceptanceRevocation(Box<EndorsementAcceptanceRevocation>),
+    /// `endorsement_revocation_alert`.
+    EndorsementRevocationAlert(Box<EndorsementRevocationAlert>),
+    /// `trust_config`.
+    TrustConfig(Box<TrustConfig>),
+    /// `trust_config_revocation`.
+    TrustConfigRevocation(Box<TrustConfigRevocation>),
+    /// `encrypted_claim`.
+    EncryptedClaim(Box<EncryptedClaim>),
+    /// `claim_reveal`.
+    ClaimReveal(Box<ClaimReveal>),
     /// `operator_endorsement`.
     OperatorEndorsement(Box<OperatorEndorsement>),
     /// `operator_endorsement_revocation`.
@@ -134,6 +173,25 @@ impl Event {
             KeySuccession::EVENT_TYPE => KeySuccession::from_payload(payload)?.into(),
             KeyRevocation::EVENT_TYPE => KeyRevocation::from_payload(payload)?.into(),
             Attestation::EVENT_TYPE => Attestation::from_payload(payload)?.into(),
+            EndorsementOffer::EVENT_TYPE => EndorsementOffer::from_payload(payload)?.into(),
+            EndorsementAcceptance::EVENT_TYPE => {
+                EndorsementAcceptance::from_payload(payload)?.into()
+            }
+            EndorsementWithdrawal::EVENT_TYPE => {
+                EndorsementWithdrawal::from_payload(payload)?.into()
+            }
+            EndorsementAcceptanceRevocation::EVENT_TYPE => {
+                EndorsementAcceptanceRevocation::from_payload(payload)?.into()
+            }
+            EndorsementRevocationAlert::EVENT_TYPE => {
+                EndorsementRevocationAlert::from_payload(payload)?.into()
+            }
+            TrustConfig::EVENT_TYPE => TrustConfig::from_payload(payload)?.into(),
+            TrustConfigRevocation::EVENT_TYPE => {
+                TrustConfigRevocation::from_payload(payload)?.into()
+            }
+            EncryptedClaim::EVENT_TYPE => EncryptedClaim::from_payload(payload)?.into(),
+            ClaimReveal::EVENT_TYPE => ClaimReveal::from_payload(payload)?.into(),
             OperatorEndorsement::EVENT_TYPE => OperatorEndorsement::from_payload(payload)?.into(),
             OperatorEndorsementRevocation::EVENT_TYPE => {
                 OperatorEndorsementRevocation::from_payload(payload)?.into()
@@ -156,7 +214,16 @@ impl Event {
             | Self::KeyRegistration(_)
             | Self::KeySuccession(_)
             | Self::KeyRevocation(_)
-            | Self::Attestation(_) => {}
+            | Self::Attestation(_)
+            | Self::EndorsementOffer(_)
+            | Self::EndorsementAcceptance(_)
+            | Self::EndorsementWithdrawal(_)
+            | Self::EndorsementAcceptanceRevocation(_)
+            | Self::EndorsementRevocationAlert(_)
+            | Self::TrustConfig(_)
+            | Self::TrustConfigRevocation(_)
+            | Self::EncryptedClaim(_)
+            | Self::ClaimReveal(_) => {}
             Self::OperatorEndorsement(event) => event.check_signature(Verb::Endorse, signers)?,
             Self::OperatorEndorsementRevocation(event) => {
                 event.members().check_signature(Verb::Revoke, signers)?;
@@ -177,6 +244,15 @@ impl Event {
             Self::KeySuccession(event) => Some(event.check_signatures(origin)),
             Self::KeyRevocation(event) => Some(event.check_signatures(origin)),
             Self::Attestation(event) => Some(event.check_signature()),
+            Self::EndorsementOffer(event) => Some(event.check_signature(origin)),
+            Self::EndorsementAcceptance(event) => Some(event.check_signature(origin)),
+            Self::EndorsementWithdrawal(event) => Some(event.check_signature(origin)),
+            Self::EndorsementAcceptanceRevocation(event) => Some(event.check_signature(origin)),
+            Self::EndorsementRevocationAlert(event) => Some(event.check_signature(origin)),
+            Self::TrustConfig(event) => Some(event.check_signature(origin)),
+            Self::TrustConfigRevocation(event) => Some(event.check_signature(origin)),
+            Self::EncryptedClaim(event) => Some(event.check_signature(origin)),
+            Self::ClaimReveal(event) => Some(event.check_commitment(origin)),
             Self::Genesis(_)
             | Self::OperatorEndorsement(_)
             | Self::OperatorEndorsementRevocation(_)
@@ -248,6 +324,9 @@ pub enum CarriedFault {
     /// An authorization is about another action or request than the entry.
     #[error("the entry carries an authorization of something else")]
     OtherRequest,
+    /// A plaintext is not the one that its claimant committed to.
+    #[error("the entry reveals another plaintext than was committed to")]
+    OtherCommitment,
     /// A statement contradicts itself.
     #[error("the entry carries a statement that cannot hold: {0}")]
     Statement(#[source] StatementError),

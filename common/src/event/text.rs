@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize};
 use unicode_normalization::is_nfc;
 
@@ -81,6 +83,105 @@ pub fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
+/// What somebody wrote: `MIN` to `MAX` characters, no control characters but line feed and tab.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Words<const MIN: usize, const MAX: usize>(String);
+
+/// Why a text is none that somebody may write there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotWords {
+    /// Too short or too long.
+    #[error("{min} to {max} characters are needed here")]
+    Length {
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// A control character.
+    #[error("control characters other than line feed and tab can't stand here")]
+    Character,
+}
+
+impl<const MIN: usize, const MAX: usize> Words<MIN, MAX> {
+    /// The text as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> TryFrom<String> for Words<MIN, MAX> {
+    type Error = NotWords;
+
+    fn try_from(text: String) -> Result<Self, NotWords> {
+        let length = NotWords::Length { min: MIN, max: MAX };
+        if text.len() > MAX * 4 || !(MIN..=MAX).contains(&text.chars().count()) {
+            return Err(length);
+        }
+        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+            return Err(NotWords::Character);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> fmt::Debug for Words<MIN, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Words<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
+    }
+}
+
+/// 1 to `MAX` bytes in padded base64, of which there is one spelling.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Base64Text<const MAX: usize>(String);
+
+/// Why a text is not the base64 of so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the padded base64 of 1 to {max} bytes is needed here")]
+pub struct NotBase64 {
+    max: usize,
+}
+
+impl<const MAX: usize> Base64Text<MAX> {
+    /// The text as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> TryFrom<String> for Base64Text<MAX> {
+    type Error = NotBase64;
+
+    fn try_from(text: String) -> Result<Self, NotBase64> {
+        let is_short = text.len() <= MAX.div_ceil(3) * 4;
+        let bytes = if is_short { BASE64.decode(&text).ok() } else { None };
+        match bytes {
+            Some(bytes) if (1..=MAX).contains(&bytes.len()) => Ok(Self(text)),
+            _ => Err(NotBase64 { max: MAX }),
+        }
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Base64Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Base64Text({} characters)", self.0.len())
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Base64Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
+    }
+}
+
 /// The URL of a node, to be shown and never dialled: http or https, at most 255 plain characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -152,6 +253,30 @@ mod tests {
         assert_eq!(name("Zoe\u{308}"), Err(NotAName::NotNormalised));
         for c in ['\0', '\n', '\u{7f}', '\u{85}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{61c}'] {
             assert_eq!(name(&format!("a{c}b")), Err(NotAName::Character), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_wrote_is_as_long_as_it_may_be_and_can_be_printed() {
+        let words = |text: &str| Words::<1, 5>::try_from(text.to_owned()).map(|_| ());
+
+        assert_eq!(words("a\n\tb🦀"), Ok(()));
+        let length = Err(NotWords::Length { min: 1, max: 5 });
+        for bad in ["", "abcdef", &"🦀".repeat(6)] {
+            assert_eq!(words(bad), length, "{bad}");
+        }
+        for bad in ["\0", "a\r", "\u{7f}", "\u{9b}"] {
+            assert_eq!(words(bad), Err(NotWords::Character), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_one_spelling_and_a_bound() {
+        let bytes = |text: &str| Base64Text::<4>::try_from(text.to_owned()).is_ok();
+
+        assert!(bytes("AA==") && bytes("AAAA") && bytes("AAAAAA=="));
+        for bad in ["", "AA", "AB==", "AA==\n", "AAAAAAA=", "AAAAAAAA", "!!!!"] {
+            assert!(!bytes(bad), "{bad}");
         }
     }
 

@@ -47,6 +47,14 @@ impl Category {
         }
     }
 
+    /// The category of this name that anybody may endorse in; the prefix may be left out.
+    pub fn of_trust(name: &str) -> Option<Self> {
+        let name = name.strip_prefix("x-diogenes:").unwrap_or(name);
+        [Self::HumanAttestation, Self::InstitutionalEndorsement]
+            .into_iter()
+            .find(|category| category.as_str().strip_prefix("x-diogenes:") == Some(name))
+    }
+
     /// Whether the endorsed key gets a role in the federation, and so may sign statements of it.
     pub const fn gives_role(self) -> bool {
         matches!(self, Self::FederationOperator | Self::Witness)

@@ -29,9 +29,12 @@ impl Sql {
 /// row, `value->>0` its first column as text.
 macro_rules! rows {
     ($head:literal, $tail:literal) => {
+        $crate::store::bulk::rows!([$head], $tail)
+    };
+    ([$($head:tt)+], $tail:literal) => {
         $crate::store::bulk::Sql {
-            sqlite: concat!($head, " json_each($1) ", $tail),
-            postgres: concat!($head, " json_array_elements($1::json) ", $tail),
+            sqlite: concat!($($head)+, " json_each($1) ", $tail),
+            postgres: concat!($($head)+, " json_array_elements($1::json) ", $tail),
         }
     };
 }

@@ -64,11 +64,13 @@ static SQLITE: LazyLock<Migrator> = migrations!("sqlite":
     1 "0001_initial.sql" "initial",
     2 "0002_identity.sql" "identity",
     3 "0003_auth.sql" "auth",
+    4 "0004_trust.sql" "trust",
 );
 static POSTGRES: LazyLock<Migrator> = migrations!("postgres":
     1 "0001_initial.sql" "initial",
     2 "0002_identity.sql" "identity",
     3 "0003_auth.sql" "auth",
+    4 "0004_trust.sql" "trust",
 );
 
 fn migrator(pool: &Pool) -> &'static Migrator {

@@ -19,6 +19,7 @@ mod read;
 mod resume;
 mod search;
 mod tiles;
+mod trust;
 mod url;
 mod views;
 

@@ -4,9 +4,9 @@ use super::Store;
 use super::bulk::{self, Session, Sql, Value, json, rows, values};
 use super::commit::{self, number};
 use super::error::{CommitError, StoreError};
-use super::identity;
 use super::pool::{in_transaction, on_pool};
 use super::read::text;
+use super::{identity, trust};
 use crate::clock::Timestamp;
 use crate::keys::{Fingerprint, ShortFingerprint};
 use crate::merkle::{Hash, TreeSize};
@@ -30,6 +30,10 @@ impl Store {
             witnesses: self.witnesses(&needs.witnesses).await?,
             attestations: self.attestations(&needs.attestations).await?,
             attested_types: self.attested_types(&needs.attested_types).await?,
+            endorsements: self.needed_endorsements(needs).await?,
+            alerts: self.needed_alerts(needs).await?,
+            trust_configs: self.trust_configs_of(&needs.trust_configs).await?,
+            claims: self.claims_of(&needs.claims).await?,
         };
         overlay.load(needs, rows);
         Ok(())
@@ -187,7 +191,7 @@ impl Store {
     /// Drops every view. Until [`Store::views_rebuilt`] they have no version, so that a rebuild
     /// that was cut short begins again.
     pub async fn wipe_views(&self) -> Result<(), StoreError> {
-        const TABLES: [&str; 12] = [
+        const TABLES: [&str; 16] = [
             "DELETE FROM view_meta",
             "DELETE FROM view_event_counts",
             "DELETE FROM view_entry_hashes",
@@ -200,6 +204,10 @@ impl Store {
             "DELETE FROM view_attestations",
             "DELETE FROM view_attested_types",
             "DELETE FROM view_totals",
+            "DELETE FROM view_endorsements",
+            "DELETE FROM view_alerts",
+            "DELETE FROM view_trust_configs",
+            "DELETE FROM view_claims",
         ];
         let done = in_transaction!(&self.0.writers, REBUILD_PATIENCE, db => async {
             for table in TABLES {
@@ -258,6 +266,12 @@ impl ViewWrites {
         writes.add(identity::PUT_ATTESTATIONS, attestations);
         let types = changes.attested_types.iter().map(identity::attested_type_columns);
         writes.add(identity::PUT_ATTESTED_TYPES, types);
+        let endorsements = changes.endorsements.iter().map(trust::endorsement_columns);
+        writes.add(trust::PUT_ENDORSEMENTS, endorsements);
+        writes.add(trust::PUT_ALERTS, changes.alerts.iter().map(trust::alert_columns));
+        let configs = changes.trust_configs.iter().map(trust::trust_config_columns);
+        writes.add(trust::PUT_TRUST_CONFIGS, configs);
+        writes.add(trust::PUT_CLAIMS, changes.claims.iter().map(trust::claim_columns));
         let keys = (changes.new_keys > 0).then_some(("keys", number(changes.new_keys)));
         writes.add(ADD_TOTALS, keys.into_iter());
         writes.add(ADD_COUNTS, changes.counts.iter());

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::identity;
 use super::overlay::{Needs, Overlay};
 use super::rows::{EndorsedRow, KeyRow, ProfileRow, Reference, Row as _, WitnessRow};
+use super::{endorsements, identity, policies};
 use crate::batch::Entry;
 use crate::checkpoint::Checkpoint;
 use crate::cosignature::verify_cosignature;
@@ -49,8 +49,34 @@ pub enum NoEffect {
     TypeNotSigned,
     /// The key has another role in this log.
     KeyHasOtherRole,
-    /// The key is endorsed in this category already.
+    /// The key is endorsed in this category already, or an offer of it is open.
     AlreadyEndorsed,
+    /// An offer that would be expired when it is made.
+    AlreadyExpired,
+    /// The key gives as many endorsements as it may.
+    CapacityExceeded,
+    /// The key accepted as many endorsements as it may.
+    EndorsementLimit,
+    /// There is no such offer of these keys.
+    UnknownOffer,
+    /// The offer was answered, or it is over.
+    OfferNotOpen,
+    /// The offer was not accepted.
+    NotAccepted,
+    /// The endorsement is over.
+    EndorsementOver,
+    /// The key is warned of by this endorser already.
+    AlreadyAlerted,
+    /// Who warns did not endorse the key within the last 30 days.
+    NotItsEndorser,
+    /// The key has no trust policy.
+    NoTrustConfig,
+    /// Somebody committed to the same already.
+    CommitmentExists,
+    /// There is no such claim.
+    UnknownClaim,
+    /// The claim is revealed already.
+    AlreadyRevealed,
     /// The endorsement to be ended is not one that stands.
     NotEndorsed,
     /// A later statement about this key is in the log.
@@ -83,6 +109,19 @@ impl NoEffect {
             Self::TypeNotSigned => "type_not_signed",
             Self::KeyHasOtherRole => "key_has_other_role",
             Self::AlreadyEndorsed => "already_endorsed",
+            Self::AlreadyExpired => "already_expired",
+            Self::CapacityExceeded => "endorsement_capacity_exceeded",
+            Self::EndorsementLimit => "endorsement_limit_reached",
+            Self::UnknownOffer => "unknown_offer",
+            Self::OfferNotOpen => "offer_not_open",
+            Self::NotAccepted => "not_accepted",
+            Self::EndorsementOver => "endorsement_over",
+            Self::AlreadyAlerted => "already_alerted",
+            Self::NotItsEndorser => "not_its_endorser",
+            Self::NoTrustConfig => "no_trust_config",
+            Self::CommitmentExists => "commitment_exists",
+            Self::UnknownClaim => "unknown_claim",
+            Self::AlreadyRevealed => "already_revealed",
             Self::NotEndorsed => "not_endorsed",
             Self::StaleStatement => "stale_statement",
             Self::UnknownSigner => "unknown_signer",
@@ -107,11 +146,24 @@ pub fn needs(event: &Event, needs: &mut Needs) {
         Event::Genesis(genesis) => needs.key(genesis.operator_fingerprint),
         Event::KeyRegistration(registration) => needs.key(registration.fingerprint),
         Event::KeySuccession(succession) => {
-            needs.key(succession.old_fingerprint);
-            needs.key(succession.new_fingerprint);
+            needs.estate(succession.old_fingerprint);
+            needs.estate(succession.new_fingerprint);
         }
-        Event::KeyRevocation(revocation) => needs.key(revocation.fingerprint),
+        Event::KeyRevocation(revocation) => needs.circle(revocation.fingerprint),
         Event::Attestation(attestation) => identity::needs_of_attestation(attestation, needs),
+        Event::EndorsementOffer(event) => endorsements::needs_of_offer(event, needs),
+        Event::EndorsementAcceptance(event) => endorsements::needs_of_acceptance(event, needs),
+        Event::EndorsementWithdrawal(event) => endorsements::needs_of_withdrawal(event, needs),
+        Event::EndorsementAcceptanceRevocation(event) => {
+            endorsements::needs_of_revocation(event, needs);
+        }
+        Event::EndorsementRevocationAlert(event) => endorsements::needs_of_alert(event, needs),
+        Event::TrustConfig(event) => policies::needs_of_config(&**event, needs),
+        Event::TrustConfigRevocation(event) => policies::needs_of_config(&**event, needs),
+        Event::EncryptedClaim(event) => policies::needs_of_claim(event, needs),
+        Event::ClaimReveal(event) => {
+            needs.claims.insert(event.commitment);
+        }
         Event::OperatorEndorsement(endorsement) => needs.key(endorsement.fingerprint),
         Event::OperatorEndorsementRevocation(revocation) => needs.key(revocation.fingerprint),
         Event::OperatorProfile(profile) => {
@@ -151,6 +203,19 @@ pub fn apply(overlay: &mut Overlay, entry: &Entry) -> Effect {
         Event::KeySuccession(event) => identity::key_succession(overlay, entry, event),
         Event::KeyRevocation(event) => identity::key_revocation(overlay, entry, event),
         Event::Attestation(event) => identity::attestation(overlay, entry, event),
+        Event::EndorsementOffer(event) => endorsements::offer(overlay, entry, event),
+        Event::EndorsementAcceptance(event) => endorsements::acceptance(overlay, entry, event),
+        Event::EndorsementWithdrawal(event) => endorsements::withdrawal(overlay, entry, event),
+        Event::EndorsementAcceptanceRevocation(event) => {
+            endorsements::acceptance_revocation(overlay, entry, event)
+        }
+        Event::EndorsementRevocationAlert(event) => endorsements::alert(overlay, entry, event),
+        Event::TrustConfig(event) => policies::trust_config(overlay, entry, event),
+        Event::TrustConfigRevocation(event) => {
+            policies::trust_config_revocation(overlay, entry, event)
+        }
+        Event::EncryptedClaim(event) => policies::encrypted_claim(overlay, entry, event),
+        Event::ClaimReveal(event) => policies::claim_reveal(overlay, entry, event),
         Event::OperatorEndorsement(event) => endorsement(overlay, entry, event),
         Event::OperatorEndorsementRevocation(event) => revocation(overlay, entry, event),
         Event::OperatorProfile(event) => profile(overlay, entry, event),

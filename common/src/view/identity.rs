@@ -7,6 +7,7 @@ use super::apply::{NoEffect, has_role, refer, refer_to_document};
 use super::lifecycle::{self, Ended, Ending};
 use super::overlay::{Needs, Overlay};
 use super::rows::{AttestationRow, AttestedTypeRow, KeyRow, Row as _};
+use super::{endorsements, policies};
 use crate::batch::Entry;
 use crate::clock::Timestamp;
 use crate::event::text::folded;
@@ -87,6 +88,8 @@ pub(super) fn key_succession(
     }
     let how = Ending::Succeeded { by: event.new_fingerprint };
     end_key(overlay, entry, old, how, &event.authorization);
+    endorsements::hand_over(overlay, event.old_fingerprint, event.new_fingerprint, entry);
+    policies::hand_over(overlay, event.old_fingerprint, event.new_fingerprint, entry);
     refer(overlay, entry, event.old_fingerprint);
     refer(overlay, entry, event.new_fingerprint);
     Ok(())
@@ -111,6 +114,7 @@ pub(super) fn key_revocation(
 ) -> Result<(), NoEffect> {
     let key = may_revoke(overlay, event, entry.leaf.timestamp())?.clone();
     end_key(overlay, entry, key, Ending::Revoked, &event.authorization);
+    endorsements::void(overlay, event.fingerprint, entry);
     refer(overlay, entry, event.fingerprint);
     Ok(())
 }
@@ -230,7 +234,7 @@ fn end_key(overlay: &mut Overlay, entry: &Entry, key: KeyRow, how: Ending, by: &
 }
 
 /// From its first signature that says all it is about, a key is held to such signatures.
-fn note_v1(overlay: &mut Overlay, signer: Fingerprint) {
+pub(super) fn note_v1(overlay: &mut Overlay, signer: Fingerprint) {
     if let Some(key) = overlay.keys.find(&signer).filter(|key| !key.used_v1).cloned() {
         overlay.keys.put(KeyRow { used_v1: true, ..key });
     }

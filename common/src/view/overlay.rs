@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rows::{
     AttestationRow, AttestedTypeRow, EndorsedRow, KeyRow, ProfileRow, Reference, Row, WitnessRow,
 };
+use super::trust_rows::{AlertRow, ClaimRow, EndorsementRow, TrustConfigRow};
 use crate::keys::Fingerprint;
 use crate::manifest::ShortId;
+use crate::merkle::Hash;
 
 /// The rows of one view table that a batch needs, and what it made of them.
 #[derive(Clone, Debug)]
@@ -89,6 +91,70 @@ impl<R: Row> Table<R> {
     }
 }
 
+/// Endorsements, found by the keys that they are about too.
+#[derive(Clone, Debug, Default)]
+pub struct Endorsements {
+    rows: Table<EndorsementRow>,
+    /// The offers that name a key, or once did.
+    of_key: BTreeMap<Fingerprint, BTreeSet<u64>>,
+    /// The keys of which all is loaded.
+    circles: BTreeSet<Fingerprint>,
+    /// The pairs of which the newest are loaded.
+    pairs: BTreeSet<(Fingerprint, Fingerprint)>,
+}
+
+/// How many endorsements of one key by another are looked at, the newest ones.
+pub const NEWEST_OF_PAIR: usize = 64;
+
+impl Endorsements {
+    /// The endorsement of this offer.
+    pub fn find(&self, offer_id: u64) -> Option<&EndorsementRow> {
+        self.rows.find(&offer_id)
+    }
+
+    /// Writes a row.
+    pub fn put(&mut self, row: EndorsementRow) {
+        self.index(&row);
+        self.rows.put(row);
+    }
+
+    /// The loaded ones that a key gives or receives, oldest first.
+    pub fn of(&self, key: Fingerprint) -> impl Iterator<Item = &EndorsementRow> {
+        let offers = self.of_key.get(&key).into_iter().flatten();
+        offers
+            .filter_map(|offer| self.rows.find(offer))
+            .filter(move |row| row.endorser == key || row.endorsed == key)
+    }
+
+    /// The newest ones of one key by another.
+    pub fn of_pair(
+        &self,
+        (endorser, endorsed): (Fingerprint, Fingerprint),
+    ) -> impl Iterator<Item = &EndorsementRow> {
+        let offers = self.of_key.get(&endorser).into_iter().flatten().rev();
+        offers
+            .filter_map(|offer| self.rows.find(offer))
+            .filter(move |row| row.endorser == endorser && row.endorsed == endorsed)
+            .take(NEWEST_OF_PAIR)
+    }
+
+    // An undone row leaves its offer here, which then leads nowhere.
+    fn index(&mut self, row: &EndorsementRow) {
+        for key in [row.endorser, row.endorsed] {
+            self.of_key.entry(key).or_default().insert(row.offer_id);
+        }
+    }
+
+    fn load(&mut self, needs: &Needs, rows: Vec<EndorsementRow>) {
+        for row in &rows {
+            self.index(row);
+        }
+        self.rows.load_all(rows, &needs.offers);
+        self.circles.extend(&needs.circles);
+        self.pairs.extend(&needs.pairs);
+    }
+}
+
 /// Which rows a batch has to load before it decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -104,6 +170,21 @@ pub struct Needs {
     pub attestations: BTreeSet<ShortId>,
     /// Signers, manifests and forms whose type is needed.
     pub attested_types: BTreeSet<<AttestedTypeRow as Row>::Key>,
+    /// Endorsements.
+    pub offers: BTreeSet<u64>,
+    /// Keys of which every endorsement is needed that no entry has ended, but for offers that they
+    /// have not answered.
+    pub circles: BTreeSet<Fingerprint>,
+    /// Endorsers and endorsed keys of which the newest endorsements are needed.
+    pub pairs: BTreeSet<(Fingerprint, Fingerprint)>,
+    /// Alerters and alerted keys.
+    pub alerts: BTreeSet<<AlertRow as Row>::Key>,
+    /// Keys of which every alert is needed that stands, by them and of them.
+    pub alerts_of: BTreeSet<Fingerprint>,
+    /// Keys whose trust policy is needed.
+    pub trust_configs: BTreeSet<Fingerprint>,
+    /// Commitments.
+    pub claims: BTreeSet<Hash>,
 }
 
 impl Needs {
@@ -115,6 +196,13 @@ impl Needs {
             && self.witnesses.is_empty()
             && self.attestations.is_empty()
             && self.attested_types.is_empty()
+            && self.offers.is_empty()
+            && self.circles.is_empty()
+            && self.pairs.is_empty()
+            && self.alerts.is_empty()
+            && self.alerts_of.is_empty()
+            && self.trust_configs.is_empty()
+            && self.claims.is_empty()
     }
 
     /// Adds what others need.
@@ -125,12 +213,32 @@ impl Needs {
         self.witnesses.extend(&other.witnesses);
         self.attestations.extend(&other.attestations);
         self.attested_types.extend(&other.attested_types);
+        self.offers.extend(&other.offers);
+        self.circles.extend(&other.circles);
+        self.pairs.extend(&other.pairs);
+        self.alerts.extend(&other.alerts);
+        self.alerts_of.extend(&other.alerts_of);
+        self.trust_configs.extend(&other.trust_configs);
+        self.claims.extend(&other.claims);
     }
 
     /// Everything that the log says about one key.
     pub fn key(&mut self, fingerprint: Fingerprint) {
         self.keys.insert(fingerprint);
         self.endorsed.insert(fingerprint);
+    }
+
+    /// A key and what counts of its endorsements.
+    pub fn circle(&mut self, fingerprint: Fingerprint) {
+        self.key(fingerprint);
+        self.circles.insert(fingerprint);
+    }
+
+    /// Everything that passes to the successor of a key, or ends with it.
+    pub fn estate(&mut self, fingerprint: Fingerprint) {
+        self.circle(fingerprint);
+        self.alerts_of.insert(fingerprint);
+        self.trust_configs.insert(fingerprint);
     }
 }
 
@@ -152,6 +260,16 @@ pub struct Overlay {
     pub attestations: Table<AttestationRow>,
     /// Types of attestations whose signature does not cover them.
     pub attested_types: Table<AttestedTypeRow>,
+    /// Endorsements of keys by each other.
+    pub endorsements: Endorsements,
+    /// Alerts.
+    pub alerts: Table<AlertRow>,
+    /// Keys of which every alert that stands is loaded.
+    alerts_of: BTreeSet<Fingerprint>,
+    /// Trust policies.
+    pub trust_configs: Table<TrustConfigRow>,
+    /// Encrypted claims.
+    pub claims: Table<ClaimRow>,
     /// How many keys the batch registers for the first time.
     pub new_keys: u64,
     /// Entries per event type that the batch adds.
@@ -179,6 +297,14 @@ pub struct LoadedRows {
     pub attestations: Vec<AttestationRow>,
     /// Types of attestations whose signature does not cover them.
     pub attested_types: Vec<AttestedTypeRow>,
+    /// Endorsements of keys by each other.
+    pub endorsements: Vec<EndorsementRow>,
+    /// Alerts.
+    pub alerts: Vec<AlertRow>,
+    /// Trust policies.
+    pub trust_configs: Vec<TrustConfigRow>,
+    /// Encrypted claims.
+    pub claims: Vec<ClaimRow>,
 }
 
 /// A state of an [`Overlay`] to go back to.
@@ -206,6 +332,14 @@ pub struct Changes {
     pub attestations: Vec<AttestationRow>,
     /// Rows to write to `view_attested_types`.
     pub attested_types: Vec<AttestedTypeRow>,
+    /// Rows to write to `view_endorsements`.
+    pub endorsements: Vec<EndorsementRow>,
+    /// Rows to write to `view_alerts`.
+    pub alerts: Vec<AlertRow>,
+    /// Rows to write to `view_trust_configs`.
+    pub trust_configs: Vec<TrustConfigRow>,
+    /// Rows to write to `view_claims`.
+    pub claims: Vec<ClaimRow>,
     /// What to add to the number of keys.
     pub new_keys: u64,
     /// What to add to `view_event_counts`.
@@ -238,6 +372,13 @@ impl Overlay {
             witnesses: self.witnesses.unloaded(&needs.witnesses),
             attestations: self.attestations.unloaded(&needs.attestations),
             attested_types: self.attested_types.unloaded(&needs.attested_types),
+            offers: self.endorsements.rows.unloaded(&needs.offers),
+            circles: needs.circles.difference(&self.endorsements.circles).copied().collect(),
+            pairs: needs.pairs.difference(&self.endorsements.pairs).copied().collect(),
+            alerts: self.alerts.unloaded(&needs.alerts),
+            alerts_of: needs.alerts_of.difference(&self.alerts_of).copied().collect(),
+            trust_configs: self.trust_configs.unloaded(&needs.trust_configs),
+            claims: self.claims.unloaded(&needs.claims),
         }
     }
 
@@ -251,6 +392,11 @@ impl Overlay {
         self.witnesses.load_all(rows.witnesses, &needs.witnesses);
         self.attestations.load_all(rows.attestations, &needs.attestations);
         self.attested_types.load_all(rows.attested_types, &needs.attested_types);
+        self.endorsements.load(needs, rows.endorsements);
+        self.alerts.load_all(rows.alerts, &needs.alerts);
+        self.alerts_of.extend(&needs.alerts_of);
+        self.trust_configs.load_all(rows.trust_configs, &needs.trust_configs);
+        self.claims.load_all(rows.claims, &needs.claims);
     }
 
     /// Remembers what is written from now on, until it is kept or rolled back. Costs what is
@@ -262,6 +408,10 @@ impl Overlay {
         self.witnesses.before = Some(Vec::new());
         self.attestations.before = Some(Vec::new());
         self.attested_types.before = Some(Vec::new());
+        self.endorsements.rows.before = Some(Vec::new());
+        self.alerts.before = Some(Vec::new());
+        self.trust_configs.before = Some(Vec::new());
+        self.claims.before = Some(Vec::new());
         Savepoint {
             counts: self.counts.clone(),
             new_keys: self.new_keys,
@@ -279,6 +429,10 @@ impl Overlay {
         self.witnesses.roll_back();
         self.attestations.roll_back();
         self.attested_types.roll_back();
+        self.endorsements.rows.roll_back();
+        self.alerts.roll_back();
+        self.trust_configs.roll_back();
+        self.claims.roll_back();
         self.counts = to.counts;
         self.new_keys = to.new_keys;
         self.references.truncate(to.references);
@@ -295,6 +449,10 @@ impl Overlay {
             witnesses: self.witnesses.changed(),
             attestations: self.attestations.changed(),
             attested_types: self.attested_types.changed(),
+            endorsements: self.endorsements.rows.changed(),
+            alerts: self.alerts.changed(),
+            trust_configs: self.trust_configs.changed(),
+            claims: self.claims.changed(),
             new_keys: self.new_keys,
             counts: self.counts.clone(),
             references: self.references.clone(),

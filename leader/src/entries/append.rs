@@ -7,13 +7,11 @@ use diogenes_common::event::{CheckedPayload, Event, Payload};
 use diogenes_common::head::Origin;
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::leaf::MAX_LEAF_BYTES;
-use diogenes_common::merkle::Hash;
-use diogenes_common::store::{LocalWrite, Remembered};
 use diogenes_common::view::{self, Needs, Overlay};
 
 use super::parse::Submitted;
-use crate::app::Claim;
 use crate::attestations::Attest;
+use crate::idempotency::Idempotency;
 use crate::sequencer::{Command, Context, Decision, LEAF_AROUND, NewEntry};
 
 /// An event that passed every check that needs no view.
@@ -33,16 +31,6 @@ pub(super) struct Append {
     idempotency: Option<Idempotency>,
     bytes: usize,
     entries: usize,
-}
-
-/// What repeats of this request are recognised by.
-pub(super) struct Idempotency {
-    pub(super) principal: String,
-    pub(super) key: String,
-    pub(super) body_hash: Hash,
-    /// Held until the command is done, also when its caller has hung up.
-    #[expect(dead_code, reason = "its drop gives the key free")]
-    pub(super) claim: Claim,
 }
 
 impl Prepared {
@@ -125,16 +113,8 @@ impl Command for Append {
             }
             registered.extend(registers);
         }
-        let local = self.idempotency.as_ref().map(|request| {
-            LocalWrite::Remember(Remembered {
-                principal: request.principal.clone(),
-                key: request.key.clone(),
-                body_hash: request.body_hash,
-                first_id: context.size.get() + 1,
-                count: entries.len() as u64,
-                created_at: context.now,
-            })
-        });
+        let note = |of: &Idempotency| of.note(context.size, entries.len(), context.now);
+        let local = self.idempotency.as_ref().map(note);
         Ok(Decision::Append { entries, local: local.into_iter().collect() })
     }
 

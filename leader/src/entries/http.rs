@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use diogenes_common::config::AppendPolicy;
-use diogenes_common::event::{Attestation, KeyRegistration, KeySuccession, Payload as _};
+use diogenes_common::event::{
+    Attestation, EndorsementOffer, KeyRegistration, KeySuccession, Payload as _,
+};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::{Hash, ProofPlan};
 use diogenes_common::read::{self, Snapshot};
@@ -20,12 +22,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::parse::{self, ParseError, Shape, Submission};
-use super::{
-    EventError, Origin, Recalled, Request, Sender, SubmitError, Submittal, recall, submit,
-};
+use super::{EventError, Origin, Request, Sender, SubmitError, Submittal, submit};
 use crate::app::{App, no_effect, place_of};
 use crate::attestations::attest_problem;
 use crate::auth;
+use crate::holders::ask_problem;
+use crate::idempotency::{Recalled, key_of, recall};
 use crate::keys::{self, KeyError};
 use crate::sequencer::Appended;
 use crate::witnessing::network;
@@ -79,11 +81,11 @@ async fn post_entries(
     }
     .map_err(SubmitError::from)?;
     let many = matches!(submission, Submission::Many(_));
-    let idempotency = match idempotency_key(&headers)? {
+    let idempotency = match key_of(&headers)? {
         None => None,
         Some(key) => {
             let principal = principal(sender, &caller);
-            match recall(&app, principal, key, Hash::of(&bytes)).await? {
+            match recall(&app, principal, key, &bytes).await.map_err(SubmitError::from)? {
                 Recalled::First(idempotency) => Some(idempotency),
                 Recalled::Before { leaves, snapshot } => {
                     return answer(&app, StatusCode::OK, &leaves, &snapshot, many).await;
@@ -96,6 +98,8 @@ async fn post_entries(
         app.limiter.take(Class::KeyRegistration, caller.ip(), keys)?;
         let attestations = submission.count(&[Attestation::EVENT_TYPE]);
         app.limiter.take(Class::AttestationEvent, caller.ip(), attestations)?;
+        let offers = submission.count(&[EndorsementOffer::EVENT_TYPE]);
+        app.limiter.take(Class::EndorsementOffer, caller.ip(), offers)?;
     }
     let from = Origin { sender, caller: &caller, headers: &headers };
     match submit(&app, Request { submission, from, idempotency }).await? {
@@ -126,23 +130,6 @@ fn principal(sender: Sender, caller: &Caller) -> String {
         Sender::Operator => "operator".to_owned(),
         Sender::Key(fingerprint) => format!("key {fingerprint}"),
         Sender::Anyone => format!("anyone at {}", network(caller.ip())),
-    }
-}
-
-/// The key as a structured-field string or a bare token (draft-ietf-httpapi-idempotency-key).
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    let fits = (1..=255).contains(&key.len())
-        && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
-    if fits {
-        Ok(Some(key.to_owned()))
-    } else {
-        Err(Problem::new(
-            Code::IdempotencyKeyInvalid,
-            "an Idempotency-Key has 1 to 255 printable ASCII characters without spaces",
-        ))
     }
 }
 
@@ -240,13 +227,10 @@ fn write_hashes(out: &mut String, hashes: &[Hash]) {
 
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
-        let text = error.to_string();
         match error {
             SubmitError::Parse(error) => parse_problem(&error),
             SubmitError::Event { index, error } => event_problem(index, error),
-            SubmitError::NotShown => Self::log_unreachable(),
-            SubmitError::StillRunning => Self::new(Code::IdempotencyInProgress, text),
-            SubmitError::OtherBody => Self::new(Code::IdempotencyConflict, text),
+            SubmitError::Recall(error) => error.into(),
             SubmitError::Store(error) => error.into(),
             SubmitError::Append(error) => error.into(),
             SubmitError::NoEffect { index, reason } => no_effect(reason, &place_of(index).0),
@@ -255,7 +239,7 @@ impl From<SubmitError> for Problem {
 }
 
 /// The types that can be posted.
-const TYPES: &str = "use key_registration, key_succession, key_revocation, attestation or \
+const TYPES: &str = "use a type of keys, attestations, endorsements, trust policies or claims, or \
                      x-<namespace>:<name>";
 
 fn event_problem(index: Option<usize>, error: EventError) -> Problem {
@@ -276,6 +260,12 @@ fn event_problem(index: Option<usize>, error: EventError) -> Problem {
         EventError::Attestation(error) => {
             attest_problem(error, &place, &format!("{pointer}/payload"))
         }
+        EventError::Asked(error) => {
+            ask_problem(error, &place, &format!("{pointer}/payload"), &format!("{pointer}/auth"))
+        }
+        EventError::Reveal(error) => Problem::from(error).within(&place),
+        EventError::OtherPlaintext => Problem::new(Code::ValidationFailed, text.clone())
+            .error(format!("{pointer}/payload/plaintext"), text),
         EventError::Auth(misfit) => {
             body::misfit_problem(&misfit, &place, &format!("{pointer}/auth"))
         }

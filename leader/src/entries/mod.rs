@@ -7,28 +7,35 @@ mod parse;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::HeaderMap;
 use diogenes_common::config::AppendPolicy;
 use diogenes_common::event::{
-    Attestation, KeyRegistration, KeyRevocation, KeySuccession, Payload as _,
+    AcceptRequest, AlertRequest, Attestation, ClaimRequest, ClaimReveal, EncryptedClaim,
+    EndorsementAcceptance, EndorsementAcceptanceRevocation, EndorsementOffer,
+    EndorsementRevocationAlert, EndorsementWithdrawal, KeyRegistration, KeyRevocation,
+    KeySuccession, OfferRequest, Payload as _, RevokeAcceptanceRequest, TrustConfig,
+    TrustConfigRequest, TrustConfigRevocation, TrustConfigRevocationRequest, WithdrawRequest,
 };
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::leaf::{Leaf, MAX_LEAF_BYTES};
-use diogenes_common::merkle::Hash;
 use diogenes_common::read::Snapshot;
 use diogenes_common::server::Caller;
 use diogenes_common::shape::{self, Misfit};
 use diogenes_common::store::StoreError;
 use diogenes_common::view::NoEffect;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use append::{Append, Idempotency, Prepared};
+use append::{Append, Prepared};
 use parse::{ParseError, Submission, Submitted};
 
 use crate::app::App;
 use crate::attestations::{self, AttestError, AttestationRequest};
 use crate::auth::AuthProof;
+use crate::claims::{self, RevealError};
+use crate::holders::{self, AskError, Asking};
+use crate::idempotency::{Idempotency, RecallError, covering};
 use crate::keys::{
     BadRegistration, EndRequest, KeyError, RegistrationRequest, revocation, succession,
 };
@@ -78,18 +85,6 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// What is known of a request that carries an idempotency key.
-enum Recalled {
-    /// The entries that it appended when it first came, and a log that shows them.
-    Before { leaves: Vec<Leaf>, snapshot: Arc<Snapshot> },
-    /// It is the first; while the claim lives, no other is.
-    First(Idempotency),
-}
-
-/// How long a repeat waits until the head covers what the first request stored: after a commit whose
-/// answer was lost, the log is looked up before it is shown.
-const SHOWN_WITHIN: Duration = Duration::from_secs(3);
-
 /// How many events of a request are checked before others have their turn on this thread: a
 /// signature takes about 40 microseconds, and so an array would hold up every other request.
 const TURN: usize = 16;
@@ -101,12 +96,8 @@ enum SubmitError {
     Parse(#[from] ParseError),
     #[error("{error}")]
     Event { index: Option<usize>, error: EventError },
-    #[error("the request with this Idempotency-Key is still running")]
-    StillRunning,
-    #[error("this Idempotency-Key was used for another body")]
-    OtherBody,
-    #[error("what the first request stored is not shown yet")]
-    NotShown,
+    #[error(transparent)]
+    Recall(#[from] RecallError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -127,6 +118,12 @@ enum EventError {
     #[error(transparent)]
     Attestation(#[from] AttestError),
     #[error(transparent)]
+    Asked(#[from] AskError),
+    #[error(transparent)]
+    Reveal(#[from] RevealError),
+    #[error("this is not the plaintext that the claimant committed to")]
+    OtherPlaintext,
+    #[error(transparent)]
     Auth(Misfit),
     #[error("this version takes no events of the type {0}")]
     NotYet(String),
@@ -138,38 +135,6 @@ enum EventError {
     OperatorOnly,
     #[error("an entry has at most 65,535 bytes; send less")]
     TooLarge,
-}
-
-/// Finds what an earlier request with this key appended, or claims the key.
-async fn recall(
-    app: &App,
-    principal: String,
-    key: String,
-    body_hash: Hash,
-) -> Result<Recalled, SubmitError> {
-    let claim = app.claim(&principal, &key).ok_or(SubmitError::StillRunning)?;
-    let name = [(principal.clone(), key.clone())];
-    let Some(known) = app.store.remembered(&name, app.clock.now()).await?.pop() else {
-        return Ok(Recalled::First(Idempotency { principal, key, body_hash, claim }));
-    };
-    if known.body_hash != body_hash {
-        return Err(SubmitError::OtherBody);
-    }
-    let after = known.first_id - 1;
-    let upto = after + known.count;
-    let snapshot = covering(app, upto).await.ok_or(SubmitError::NotShown)?;
-    let leaves = app.store.entries(after, upto, u64::MAX).await?;
-    Ok(Recalled::Before { leaves, snapshot })
-}
-
-/// The log as soon as its head covers an entry.
-async fn covering(app: &App, id: u64) -> Option<Arc<Snapshot>> {
-    let mut news = app.published.subscribe();
-    let covers = |shown: &Option<Arc<Snapshot>>| {
-        shown.as_ref().is_some_and(|snapshot| snapshot.size().get() >= id)
-    };
-    let shown = tokio::time::timeout(SHOWN_WITHIN, news.wait_for(covers)).await.ok()?.ok()?;
-    shown.clone()
 }
 
 /// Appends what was submitted.
@@ -191,7 +156,7 @@ async fn submit(app: &App, request: Request<'_>) -> Result<Submittal, SubmitErro
     match app.sequencer.submit(Append::new(prepared, idempotency)).await {
         Ok(Outcome::Appended(appended)) => Ok(Submittal::Appended(appended)),
         Ok(Outcome::Found { id }) => {
-            let snapshot = covering(app, id).await.ok_or(SubmitError::NotShown)?;
+            let snapshot = covering(app, id).await.ok_or(RecallError::NotShown)?;
             Ok(Submittal::Found {
                 leaves: app.store.entries(id - 1, id, u64::MAX).await?,
                 snapshot,
@@ -269,6 +234,19 @@ async fn prepare(app: &App, event: Submitted, from: Origin<'_>) -> Result<Prepar
             let attest = attestations::prepare(app, from.headers, signed).await?;
             Ok(Prepared::Attestation(Box::new(attest)))
         }
+        EndorsementOffer::EVENT_TYPE => asked::<OfferRequest>(app, &event, from).await,
+        EndorsementAcceptance::EVENT_TYPE => asked::<AcceptRequest>(app, &event, from).await,
+        EndorsementWithdrawal::EVENT_TYPE => asked::<WithdrawRequest>(app, &event, from).await,
+        EndorsementAcceptanceRevocation::EVENT_TYPE => {
+            asked::<RevokeAcceptanceRequest>(app, &event, from).await
+        }
+        EndorsementRevocationAlert::EVENT_TYPE => asked::<AlertRequest>(app, &event, from).await,
+        TrustConfig::EVENT_TYPE => asked::<TrustConfigRequest>(app, &event, from).await,
+        TrustConfigRevocation::EVENT_TYPE => {
+            asked::<TrustConfigRevocationRequest>(app, &event, from).await
+        }
+        EncryptedClaim::EVENT_TYPE => asked::<ClaimRequest>(app, &event, from).await,
+        ClaimReveal::EVENT_TYPE => revealed(app, &event).await,
         "log_genesis"
         | "leader_epoch"
         | "witness_proof"
@@ -278,6 +256,36 @@ async fn prepare(app: &App, event: Submitted, from: Origin<'_>) -> Result<Prepar
         | "operator_profile" => Err(EventError::Reserved(event.event_type.to_string())),
         other => Err(EventError::NotYet(other.to_owned())),
     }
+}
+
+/// An event that the holder of a key asks for; its payload is the request of its own endpoint.
+async fn asked<R: holders::Request>(
+    app: &App,
+    event: &Submitted,
+    from: Origin<'_>,
+) -> Result<Prepared, EventError> {
+    let auth = auth_of(event)?;
+    let request: Value = serde_json::from_slice(&event.payload).unwrap_or_default();
+    let asked: R = holders::read(&request)?;
+    let Origin { caller, headers, .. } = from;
+    let asking = Asking { request: &request, auth: auth.as_ref(), caller, headers };
+    let event = holders::authorised(app, asked, asking).await?;
+    Ok(Prepared::lifecycle(event, &app.origin))
+}
+
+/// The payload of a reveal, as it is posted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reveal {
+    claim_entry_id: u64,
+    plaintext: Map<String, Value>,
+}
+
+async fn revealed(app: &App, event: &Submitted) -> Result<Prepared, EventError> {
+    let payload: Value = serde_json::from_slice(&event.payload).unwrap_or_default();
+    let asked: Reveal = shape::read(&payload).map_err(AskError::Shape)?;
+    let reveal = claims::reveal(app, asked.claim_entry_id, asked.plaintext).await?;
+    Ok(Prepared::lifecycle(reveal.ok_or(EventError::OtherPlaintext)?, &app.origin))
 }
 
 /// The `auth` object of an event.

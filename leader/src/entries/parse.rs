@@ -1,7 +1,11 @@
 //! Reading submitted events: one object, an array, or NDJSON. Pure.
 
 use diogenes_common::canonical::{self, JsonError};
-use diogenes_common::event::{KeyRevocation, KeySuccession, Payload as _};
+use diogenes_common::event::{
+    EncryptedClaim, EndorsementAcceptance, EndorsementAcceptanceRevocation, EndorsementOffer,
+    EndorsementRevocationAlert, EndorsementWithdrawal, KeyRevocation, KeySuccession, Payload as _,
+    TrustConfig, TrustConfigRevocation,
+};
 use diogenes_common::leaf::EventType;
 use serde_json::Value;
 
@@ -20,7 +24,18 @@ pub(crate) struct Submitted {
 }
 
 /// The event types that take an `auth` object.
-const WITH_AUTH: [&str; 2] = [KeySuccession::EVENT_TYPE, KeyRevocation::EVENT_TYPE];
+const WITH_AUTH: [&str; 10] = [
+    KeySuccession::EVENT_TYPE,
+    KeyRevocation::EVENT_TYPE,
+    EndorsementOffer::EVENT_TYPE,
+    EndorsementAcceptance::EVENT_TYPE,
+    EndorsementWithdrawal::EVENT_TYPE,
+    EndorsementAcceptanceRevocation::EVENT_TYPE,
+    EndorsementRevocationAlert::EVENT_TYPE,
+    TrustConfig::EVENT_TYPE,
+    TrustConfigRevocation::EVENT_TYPE,
+    EncryptedClaim::EVENT_TYPE,
+];
 
 /// One event or many: they are answered differently.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,7 +42,7 @@ async fn append<P: Payload + Into<Event>>(
 }
 
 /// Appends one entry, which says what the event says.
-async fn append_entry(
+pub(crate) async fn append_entry(
     app: &App,
     entry: NewEntry,
     event: &Event,

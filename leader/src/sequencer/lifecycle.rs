@@ -6,12 +6,14 @@ use diogenes_common::event::Event;
 use diogenes_common::view::{self, Needs, Overlay};
 
 use super::command::{Command, Context, Decision, NewEntry};
+use crate::idempotency::Idempotency;
 
 /// One lifecycle event that was checked by itself: its rule of state is asked when it is applied.
 pub(crate) struct Lifecycle {
     entry: Option<NewEntry>,
     needs: Needs,
     bytes: usize,
+    idempotency: Option<Idempotency>,
 }
 
 impl Lifecycle {
@@ -19,7 +21,13 @@ impl Lifecycle {
     pub(crate) fn new(entry: NewEntry, event: &Event) -> Self {
         let mut needs = Needs::default();
         view::needs(event, &mut needs);
-        Self { bytes: entry.payload().len() + LEAF_AROUND, entry: Some(entry), needs }
+        let bytes = entry.payload().len() + LEAF_AROUND;
+        Self { bytes, entry: Some(entry), needs, idempotency: None }
+    }
+
+    /// The same, to be found again by repeats of the request.
+    pub(crate) fn remembered(self, idempotency: Option<Idempotency>) -> Self {
+        Self { idempotency, ..self }
     }
 }
 
@@ -33,8 +41,12 @@ impl Command for Lifecycle {
         needs.extend(&self.needs);
     }
 
-    fn decide(&mut self, _: &Context<'_>, _: &Overlay) -> Result<Decision, Infallible> {
-        Ok(Decision::Append { entries: self.entry.take().into_iter().collect(), local: Vec::new() })
+    fn decide(&mut self, context: &Context<'_>, _: &Overlay) -> Result<Decision, Infallible> {
+        let note = |of: &Idempotency| of.note(context.size, 1, context.now);
+        Ok(Decision::Append {
+            entries: self.entry.take().into_iter().collect(),
+            local: self.idempotency.iter().map(note).collect(),
+        })
     }
 
     fn bytes(&self) -> usize {
