@@ -219,6 +219,12 @@ impl Metadata {
     }
 }
 
+impl From<Metadata> for Value {
+    fn from(metadata: Metadata) -> Self {
+        Self::Object(metadata.0)
+    }
+}
+
 impl TryFrom<Map<String, Value>> for Metadata {
     type Error = NotMetadata;
 

@@ -17,6 +17,7 @@ mod answer;
 mod checkpoint;
 mod coding;
 mod document;
+mod endorsements;
 mod entries;
 mod events;
 mod heads;
@@ -35,6 +36,7 @@ mod status;
 mod testing;
 mod tiles;
 mod trail;
+mod trust_configs;
 mod verify;
 mod when;
 mod witnesses;
@@ -49,7 +51,7 @@ use utoipa_axum::routes;
 
 pub use checkpoint::{CheckpointBoard, CheckpointChoice, CosignedCheckpoint};
 pub use proofs::{consistency_proof, inclusion_proof, root_at};
-pub use query::Params;
+pub use query::{Paging, Params};
 pub use reads::{Facts, LogFacts, Node, Reads, ReadyAsk, Role, Setup, verified_headers};
 pub use snapshot::{Published, Snapshot};
 pub use status::{Shown, StatusBoard};
@@ -81,6 +83,12 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(keys::search))
         .routes(routes!(keys::record))
         .routes(routes!(keys::status))
+        .routes(routes!(endorsements::received))
+        .routes(routes!(endorsements::issued))
+        .routes(routes!(endorsements::status))
+        .routes(routes!(endorsements::alerts))
+        .routes(routes!(trust_configs::list))
+        .routes(routes!(trust_configs::one))
         .routes(routes!(verify::verify))
         .routes(routes!(document::verify_document))
         .routes(routes!(identifiers::types))

@@ -14,9 +14,11 @@ pub struct Params(Vec<(String, String)>);
 
 /// Paging of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Paging {
-    pub(super) page: u64,
-    pub(super) per_page: u64,
+pub struct Paging {
+    /// Which page, from 1.
+    pub page: u64,
+    /// How many rows it has at most.
+    pub per_page: u64,
 }
 
 /// The words for the direction of a list.
@@ -119,7 +121,7 @@ impl Params {
 
     /// `page` and `per_page` of the lists that are meant to be read whole: up to 1,000 rows, which
     /// is what they have unless less is asked for.
-    pub(super) fn long_paging(&self) -> Result<Paging, Problem> {
+    pub fn long_paging(&self) -> Result<Paging, Problem> {
         self.pages_of(1000, 1000)
     }
 
@@ -140,7 +142,7 @@ impl Params {
     }
 
     /// The same query with another page, for a link.
-    pub(super) fn with_page(&self, page: u64) -> String {
+    pub fn with_page(&self, page: u64) -> String {
         let mut query = String::new();
         for (name, value) in self.0.iter().filter(|(name, _)| name != "page") {
             encode(name, &mut query);
@@ -156,7 +158,7 @@ impl Params {
 
 impl Paging {
     /// How many rows come before the page.
-    pub(super) const fn offset(self) -> u64 {
+    pub const fn offset(self) -> u64 {
         (self.page - 1) * self.per_page
     }
 
@@ -178,7 +180,7 @@ impl Paging {
     }
 
     /// The page after this one, if there are more rows and it may be asked for.
-    pub(super) fn next(self, total: u64, is_filtered: bool) -> Option<u64> {
+    pub fn next(self, total: u64, is_filtered: bool) -> Option<u64> {
         let next = Self { page: self.page + 1, ..self };
         let may = !is_filtered || next.not_too_deep().is_ok();
         (may && next.offset() < total).then_some(next.page)
@@ -197,6 +199,11 @@ impl Paging {
             "a list of keys ends at row 10,000; go on with after=<first_entry_id of the last key \
              seen>",
         )
+    }
+
+    /// Refuses pages that reach beyond the last row of a list that can't be asked for in parts.
+    pub fn list_not_too_deep(self) -> Result<(), Problem> {
+        self.ends_before("this list ends at row 10,000; see GET /log/audit-trail for all of them")
     }
 
     fn ends_before(self, hint: &'static str) -> Result<(), Problem> {

@@ -136,7 +136,7 @@ impl Filters {
     }
 }
 
-fn read_fingerprint(text: &str) -> Result<Fingerprint, Problem> {
+pub(super) fn read_fingerprint(text: &str) -> Result<Fingerprint, Problem> {
     text.parse().map_err(|_| {
         Problem::invalid("fingerprint", "a key is named by `sha256:` and 64 lower-case hex digits")
     })

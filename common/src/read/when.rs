@@ -68,6 +68,13 @@ pub(super) struct AsOf {
 }
 
 impl AsOf {
+    /// The time of the served head.
+    pub(super) fn newest(reads: &Reads) -> Result<Self, Problem> {
+        let snapshot = reads.snapshot()?;
+        let (size, at) = (snapshot.size().get(), snapshot.head.head().timestamp);
+        Ok(Self { at, upto: size, size })
+    }
+
     /// `as_of`, which is not later than the served head, or else the time of that.
     pub(super) async fn of(reads: &Reads, params: &Params) -> Result<Self, Problem> {
         let snapshot = reads.snapshot()?;

@@ -37,6 +37,14 @@ pub enum Category {
 }
 
 impl Category {
+    /// Every category.
+    pub const ALL: [Self; 4] = [
+        Self::FederationOperator,
+        Self::Witness,
+        Self::HumanAttestation,
+        Self::InstitutionalEndorsement,
+    ];
+
     /// The category as it is written.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -18,8 +18,10 @@ mod pool;
 mod read;
 mod resume;
 mod search;
+mod standing;
 mod tiles;
 mod trust;
+mod trust_lists;
 mod url;
 mod views;
 
@@ -56,6 +58,8 @@ pub use migrate::{MigrationId, MigrationStatus};
 pub use read::{Filter, Order};
 pub use resume::ChainError;
 pub use search::{MAX_FOUND, Matches, Referent, Span};
+pub use standing::Standing;
+pub use trust_lists::{EndorsementSide, Window};
 pub use url::{DatabaseUrl, UrlError};
 
 /// A node's database. Clones share connections and caches.

@@ -8,6 +8,7 @@ use super::commit::number;
 use super::error::StoreError;
 use super::pool::on_pool;
 use super::read::text;
+use super::trust_lists::Window;
 use super::views::{asked, read_rows};
 use crate::clock::Timestamp;
 use crate::keys::Fingerprint;
@@ -31,6 +32,8 @@ macro_rules! endorsement_column_names {
          accept_id, accepted_at, active_from, level, ended_how, ended_by, ended_at"
     };
 }
+
+pub(super) use endorsement_column_names;
 
 /// The endorsements of keys that are asked for as `$1`, as far as the condition holds.
 macro_rules! of_keys {
@@ -67,6 +70,36 @@ impl Store {
             sqlx::query_as(SQL).bind(entry_id).fetch_all(db)
         })?;
         Ok(read_rows(rows, claim_row, CLAIMS)?.pop())
+    }
+
+    /// The claims of a key, or of all, oldest first, and how many there are.
+    pub async fn claims(
+        &self,
+        claimant: Option<&Fingerprint>,
+        window: Window,
+    ) -> Result<(Vec<ClaimRow>, u64), StoreError> {
+        const ALL: [&str; 2] = [
+            "SELECT commitment, entry_id, claimant, at, revealed_by FROM view_claims
+             WHERE claimant <> $1 ORDER BY entry_id LIMIT $2 OFFSET $3",
+            "SELECT COUNT(*) FROM view_claims WHERE claimant <> $1",
+        ];
+        const OF: [&str; 2] = [
+            "SELECT commitment, entry_id, claimant, at, revealed_by FROM view_claims
+             WHERE claimant = $1 ORDER BY entry_id LIMIT $2 OFFSET $3",
+            "SELECT COUNT(*) FROM view_claims WHERE claimant = $1",
+        ];
+        // No claimant has an empty name.
+        let name = claimant.map(ToString::to_string).unwrap_or_default();
+        let [page, count] = if claimant.is_some() { OF } else { ALL };
+        let rows: Vec<StoredClaim> = on_pool!(&self.0.readers, db => sqlx::query_as(page)
+            .bind(&name)
+            .bind(number(window.limit))
+            .bind(number(window.offset))
+            .fetch_all(db))?;
+        let count: i64 = on_pool!(&self.0.readers, db => {
+            sqlx::query_scalar(count).bind(&name).fetch_one(db)
+        })?;
+        Ok((read_rows(rows, claim_row, CLAIMS)?, count.cast_unsigned()))
     }
 
     /// The endorsements that a batch needs.
@@ -269,9 +302,9 @@ pub(super) struct StoredEndorsement {
     ended_at: Option<i64>,
 }
 
-type StoredAlert = (String, String, i64, i64, Option<i64>);
-type StoredTrustConfig = (String, i64, i64, Option<i64>);
-type StoredClaim = (String, i64, String, i64, Option<i64>);
+pub(super) type StoredAlert = (String, String, i64, i64, Option<i64>);
+pub(super) type StoredTrustConfig = (String, i64, i64, Option<i64>);
+pub(super) type StoredClaim = (String, i64, String, i64, Option<i64>);
 
 pub(super) fn endorsement_columns(row: &EndorsementRow) -> impl serde::Serialize {
     serde_json::json!([
@@ -344,7 +377,9 @@ pub(super) fn alert_columns(row: &AlertRow) -> impl serde::Serialize {
     )
 }
 
-fn alert_row((endorser, compromised, entry_id, at, withdrawn): StoredAlert) -> Option<AlertRow> {
+pub(super) fn alert_row(
+    (endorser, compromised, entry_id, at, withdrawn): StoredAlert,
+) -> Option<AlertRow> {
     Some(AlertRow {
         endorser: endorser.parse().ok()?,
         compromised: compromised.parse().ok()?,
@@ -358,7 +393,9 @@ pub(super) fn trust_config_columns(row: &TrustConfigRow) -> impl serde::Serializ
     (row.fingerprint.to_string(), number(row.entry_id), row.at.millis(), row.revoked_by.map(number))
 }
 
-fn trust_config_row((fingerprint, id, at, revoked): StoredTrustConfig) -> Option<TrustConfigRow> {
+pub(super) fn trust_config_row(
+    (fingerprint, id, at, revoked): StoredTrustConfig,
+) -> Option<TrustConfigRow> {
     Some(TrustConfigRow {
         fingerprint: fingerprint.parse().ok()?,
         entry_id: id.cast_unsigned(),
@@ -377,7 +414,9 @@ pub(super) fn claim_columns(row: &ClaimRow) -> impl serde::Serialize {
     )
 }
 
-fn claim_row((commitment, entry_id, claimant, at, revealed): StoredClaim) -> Option<ClaimRow> {
+pub(super) fn claim_row(
+    (commitment, entry_id, claimant, at, revealed): StoredClaim,
+) -> Option<ClaimRow> {
     Some(ClaimRow {
         commitment: commitment.parse().ok()?,
         entry_id: entry_id.cast_unsigned(),

@@ -4,6 +4,7 @@
 //! Pure. With the `shell` feature every shape also has an OpenAPI schema.
 
 pub mod attestations;
+pub mod endorsements;
 pub mod identifiers;
 pub mod keys;
 pub mod log;
@@ -12,6 +13,7 @@ pub mod problem;
 #[cfg(feature = "shell")]
 mod schema;
 pub mod status;
+pub mod trust;
 pub mod verify;
 pub mod witnesses;
 

@@ -1,15 +1,20 @@
-//! `POST /api/v1/claims`, `/claims/{entry_id}/reveal`.
+//! `/api/v1/claims`, `/claims/{entry_id}`, `/claims/{entry_id}/reveal`.
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
-use diogenes_common::event::{ClaimRequest, ClaimReveal, Event};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use diogenes_common::clock::Timestamp;
+use diogenes_common::event::{ClaimRequest, ClaimReveal, Encryption, Event};
+use diogenes_common::keys::Fingerprint;
 use diogenes_common::merkle::Hash;
+use diogenes_common::read::{Paging, Params};
 use diogenes_common::server::Caller;
-use diogenes_common::server::body::{self, RawBody};
+use diogenes_common::server::body::{self, Path, RawBody};
 use diogenes_common::server::problem::{Code, Problem};
+use diogenes_common::store::Window;
+use diogenes_common::view::ClaimRow;
 use diogenes_common::wire::problem::ProblemBody;
-use http::header::{HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, HeaderValue, LINK, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,13 +22,18 @@ use utoipa_axum::routes;
 
 use super::{RevealError, reveal};
 use crate::app::App;
+use crate::auth::session;
 use crate::holders::{self, with_auth};
 use crate::keys::append_entry;
 use crate::sequencer::NewEntry;
 
-/// The routes of this feature that append.
+/// The routes of this feature. The reads need a session, and so are not a follower's.
 pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(post_claim)).routes(routes!(post_reveal))
+    OpenApiRouter::new()
+        .routes(routes!(post_claim))
+        .routes(routes!(list))
+        .routes(routes!(one))
+        .routes(routes!(post_reveal))
 }
 
 with_auth! {
@@ -68,6 +78,143 @@ async fn post_claim(
     let Ok(Event::EncryptedClaim(claim)) = event else { return Err(Problem::internal()) };
     let (entry_id, commitment) = (posted.leaf.id(), claim.commitment);
     posted.answer(Claimed { entry_id, commitment })
+}
+
+/// The encrypted claims, without their ciphertexts.
+#[utoipa::path(
+    get,
+    path = "/api/v1/claims",
+    tag = "claims",
+    params(
+        ("page" = Option<u64>, Query, description = "From 1"),
+        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("claimant" = Option<String>, Query, description = "Only claims of this key, `sha256:` and 64 hex digits"),
+    ),
+    responses(
+        (status = 200, description = "The page; `Link` names the next one", body = ClaimList),
+        (status = 401, description = "No session", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn list(
+    State(app): State<App>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, Problem> {
+    must_have_a_session(&app, &headers).await?;
+    let claimant = params.text("claimant")?.map(str::parse::<Fingerprint>).transpose();
+    let claimant = claimant.map_err(|error| Problem::invalid("claimant", error.to_string()))?;
+    let paging = params.long_paging()?;
+    paging.list_not_too_deep()?;
+    let Paging { page, per_page } = paging;
+    let window = Window { offset: paging.offset(), limit: per_page };
+    let (rows, total) = app.store.claims(claimant.as_ref(), window).await?;
+    let claims = rows.into_iter().map(ClaimSummary::from).collect();
+    let mut response = private(Json(ClaimList { claims, page, per_page, total }));
+    if let Some(page) = paging.next(total, true) {
+        let next = format!("</api/v1/claims?{}>; rel=\"next\"", params.with_page(page));
+        let next = HeaderValue::try_from(next).map_err(|_| Problem::internal())?;
+        response.headers_mut().insert(LINK, next);
+    }
+    Ok(response)
+}
+
+/// An encrypted claim.
+#[utoipa::path(
+    get,
+    path = "/api/v1/claims/{entry_id}",
+    tag = "claims",
+    params(("entry_id" = u64, Path, description = "The entry of the claim")),
+    responses(
+        (status = 200, description = "The claim", body = ClaimView),
+        (status = 401, description = "No session", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such claim", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn one(
+    State(app): State<App>,
+    Path(entry_id): Path<u64>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    must_have_a_session(&app, &headers).await?;
+    let row = app.store.claim(entry_id).await?.ok_or(RevealError::UnknownClaim)?;
+    let leaf = app.store.entry(entry_id).await?.ok_or_else(Problem::internal)?;
+    let event = Event::parse(leaf.event_type(), leaf.payload());
+    let Ok(Event::EncryptedClaim(claim)) = event else { return Err(Problem::internal()) };
+    Ok(private(Json(ClaimView {
+        summary: row.into(),
+        ciphertext: claim.ciphertext.as_str().to_owned(),
+        encryption: claim.encryption,
+    })))
+}
+
+/// A claim without its ciphertext.
+#[derive(Serialize, utoipa::ToSchema)]
+struct ClaimSummary {
+    /// The entry.
+    entry_id: u64,
+    /// Who claims.
+    #[schema(value_type = String)]
+    claimant_fingerprint: Fingerprint,
+    /// What its claimant committed to.
+    #[schema(value_type = String)]
+    commitment: Hash,
+    /// When it was logged.
+    #[schema(value_type = String)]
+    timestamp: Timestamp,
+    /// The entry that revealed it.
+    revealed_by: Option<u64>,
+}
+
+impl From<ClaimRow> for ClaimSummary {
+    fn from(row: ClaimRow) -> Self {
+        Self {
+            entry_id: row.entry_id,
+            claimant_fingerprint: row.claimant,
+            commitment: row.commitment,
+            timestamp: row.at,
+            revealed_by: row.revealed_by,
+        }
+    }
+}
+
+/// A claim.
+#[derive(Serialize, utoipa::ToSchema)]
+struct ClaimView {
+    #[serde(flatten)]
+    summary: ClaimSummary,
+    /// What is claimed, encrypted, base64.
+    ciphertext: String,
+    /// How it is encrypted, in the claimant's words.
+    encryption: Encryption,
+}
+
+/// `GET /api/v1/claims`.
+#[derive(Serialize, utoipa::ToSchema)]
+struct ClaimList {
+    /// The claims of this page, in the order of the log.
+    claims: Vec<ClaimSummary>,
+    /// Which page this is, from 1.
+    page: u64,
+    /// How many a page has at most.
+    per_page: u64,
+    /// How many there are.
+    total: u64,
+}
+
+/// Lets the operator and the holders of keys in.
+async fn must_have_a_session(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    if app.token.is_in(headers) || session(app, headers).await?.is_some() {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Unauthorized, "claims are shown in a session: see POST /auth/login"))
+}
+
+fn private(answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The body of `POST /claims/{entry_id}/reveal`.
