@@ -23,6 +23,7 @@ pub mod policy;
 pub mod proof;
 pub mod shape;
 pub mod statement;
+pub mod trust;
 pub mod verdict;
 pub mod view;
 pub mod wire;
