@@ -24,6 +24,7 @@ mod site;
 mod static_export;
 mod store;
 mod tidy;
+mod trust_reads;
 mod unsafe_state;
 mod verify;
 mod witness_serve;

@@ -11,6 +11,7 @@ use super::answer::{Freshness, json};
 use super::proofs::root_at;
 use super::reads::Reads;
 use super::snapshot::Snapshot;
+use super::trust_layer::TrustQuestion;
 use crate::event::{Attestation, Payload as _};
 use crate::keys::Fingerprint;
 use crate::manifest::{self, Binds, Intent, Manifest, ManifestError, ShortId};
@@ -18,7 +19,7 @@ use crate::merkle::{Hash, TreeSize};
 use crate::server::body::{self, RawBody};
 use crate::server::problem::{Code, Problem};
 use crate::statement::Category;
-use crate::store::{Store, StoreError};
+use crate::store::{Moment, Store, StoreError};
 use crate::verdict::{self, Judgement, LogEvidence, MAX_SUCCESSORS};
 use crate::view::{AttestationRow, Row as _};
 use crate::wire::node::NodeRole;
@@ -36,7 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Layer 1: the signatures cover the manifest, and the manifest is about the document. Layer 2:
 /// the log holds the attestations, and their keys were registered and active before the entries
-/// that hold them. Answered from what this node has verified itself.
+/// that hold them. Layer 3, if a verifier or a trust policy is named: whether endorsements lead
+/// from whom the verifier trusts to the signers. Answered from what this node has verified itself.
 #[utoipa::path(
     post,
     path = "/api/v1/verify",
@@ -55,7 +57,7 @@ pub(super) async fn verify_document(
     bytes: RawBody,
 ) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
-    let question = Question::read(&bytes)?;
+    let mut question = Question::read(&bytes)?;
     let snapshot = reads.snapshot()?;
     let witnesses = reads.witnessed_sizes(&snapshot).await?;
     let sizes = witnesses.iter().map(|witness| witness.tree_size);
@@ -63,10 +65,17 @@ pub(super) async fn verify_document(
     let log = evidence(reads.store(), &snapshot, &question, witnessed_size).await?;
     let (manifest_hash, content_hash) =
         (question.manifest.hash(), question.manifest.content_hash());
+    let (trust, manifest) = (question.trust.take(), question.manifest.clone());
     let judgement = reads.judged(question, log).await?;
+    let moment = Moment { size: snapshot.size().get(), at: snapshot.head.head().timestamp };
+    let layer3 = match trust {
+        Some(asked) => Some(reads.trust(&asked, &manifest, &judgement.layer1, moment).await?),
+        None => None,
+    };
     let verdict = DocumentVerdict {
         layer1: judgement.layer1,
         layer2: judgement.layer2,
+        layer3,
         overall_status: judgement.overall,
         attestation_graph: judgement.graph,
         manifest_hash,
@@ -86,6 +95,7 @@ struct Question {
     manifest: Manifest,
     source: Hash,
     witnesses_required: u64,
+    trust: Option<TrustQuestion>,
 }
 
 impl Question {
@@ -93,16 +103,7 @@ impl Question {
         // The manifest has its own depth, below that of the body.
         let value = body::value_within(bytes, manifest::MAX_DEPTH + 1)?;
         let asked: DocumentQuestion = body::from_value(&value)?;
-        for (name, given) in [
-            ("verifier_fingerprint", asked.verifier_fingerprint.is_some()),
-            ("trust_config", asked.trust_config.is_some()),
-        ] {
-            if given {
-                let detail = "layer 3, the assessment of trust, is not available yet in this \
-                              version: leave the member out";
-                return Err(Problem::invalid(format!("#/{name}"), detail));
-            }
-        }
+        let trust = TrustQuestion::of(asked.verifier_fingerprint, asked.trust_config.as_ref())?;
         let required = asked.require.unwrap_or_default().witnesses;
         if required > MAX_WITNESSES {
             let detail = format!("at most {MAX_WITNESSES} witnesses can be required");
@@ -113,7 +114,7 @@ impl Question {
             Problem::invalid("#/source_hash", detail)
         })?;
         let manifest = Manifest::from_value(asked.manifest)?;
-        Ok(Self { manifest, source, witnesses_required: required })
+        Ok(Self { manifest, source, witnesses_required: required, trust })
     }
 }
 

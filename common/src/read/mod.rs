@@ -37,6 +37,7 @@ mod testing;
 mod tiles;
 mod trail;
 mod trust_configs;
+mod trust_layer;
 mod verify;
 mod when;
 mod witnesses;

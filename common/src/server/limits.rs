@@ -167,9 +167,15 @@ impl Limiter {
         })
     }
 
-    /// Says whether the request is never limited.
-    pub fn is_exempt(&self, headers: &HeaderMap) -> bool {
-        (self.0.exempt)(headers)
+    /// Counts events of a request, unless requests with such headers are never limited.
+    pub fn take_unless_exempt(
+        &self,
+        class: Class,
+        client: IpAddr,
+        events: u32,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
+        if (self.0.exempt)(headers) { Ok(()) } else { self.take(class, client, events) }
     }
 
     fn counter(&self, class: Class) -> Option<&Counter> {
@@ -300,7 +306,7 @@ where
         let LimitLayer { limiter, class } = self.layer.clone();
         let client = request.extensions().get::<Caller>().map(Caller::ip);
         let verdict = match client {
-            Some(client) if !limiter.is_exempt(request.headers()) => {
+            Some(client) if !(limiter.0.exempt)(request.headers()) => {
                 limiter.count(class, client, 1)
             }
             _ => None,

@@ -9,6 +9,7 @@
 mod auth;
 mod bulk;
 mod commit;
+mod edges;
 mod error;
 mod identity;
 mod key_lists;
@@ -49,6 +50,7 @@ use crate::exit::Failure;
 
 pub use auth::ChallengeRow;
 pub use commit::{Commit, Guard, HeadRow, LogState, NewState};
+pub use edges::Moment;
 pub use error::{CommitError, StoreError};
 pub use local::{
     Cosignature, Evidence, Incident, KeptHead, LocalWrite, NewEvidence, NewIncident, PendingKey,

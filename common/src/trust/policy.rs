@@ -118,6 +118,12 @@ impl Policy {
         shape::read::<Members>(value)?.try_into()
     }
 
+    /// The same policy with other anchors, for where they have successors.
+    #[must_use]
+    pub fn with_anchors(&self, anchors: Vec<Fingerprint>) -> Self {
+        Self { members: Members { anchors, ..self.members.clone() }, ..self.clone() }
+    }
+
     /// The keys that are trusted fully.
     pub fn anchors(&self) -> &[Fingerprint] {
         &self.members.anchors

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! POST /api/v1/verify {"manifest":{...},"source_hash":"<64 hex>","require":{"witnesses":k}}
-//! -> {"layer1":{"status","details","attestations":[...]},"layer2":{...},"overall_status",
+//! -> {"layer1":{"status","details","attestations":[...]},"layer2":{...},"layer3":{...},"overall_status",
 //!     "attestation_graph":{"nodes","edges"},"manifest_hash","content_hash","log":{...}}
 //! ```
 
@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::keys::Fingerprint;
 use crate::manifest::{AttestationId, AttestationType, Binds, Canonicalization, ShortId};
 use crate::merkle::{Hash, TreeSize};
+use crate::trust::{Millionths, Policy};
 use crate::view::KeyState;
 
 /// The body of `POST /api/v1/verify`.
@@ -29,11 +30,11 @@ pub struct DocumentQuestion {
     /// What the verdict must rest on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require: Option<Requirements>,
-    /// Whose trust policy is asked for; not available yet.
+    /// Whose trust configuration layer 3 goes by; a key that has none trusts itself alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "shell", schema(value_type = Option<Object>))]
-    pub verifier_fingerprint: Option<Value>,
-    /// A trust policy; not available yet.
+    #[cfg_attr(feature = "shell", schema(value_type = Option<String>))]
+    pub verifier_fingerprint: Option<Fingerprint>,
+    /// The trust policy that layer 3 goes by, in place of the verifier's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "shell", schema(value_type = Option<Object>))]
     pub trust_config: Option<Value>,
@@ -58,7 +59,10 @@ pub struct DocumentVerdict {
     pub layer1: SignatureLayer,
     /// What the log says: whether the attestations are in it, and about their keys.
     pub layer2: KeyLayer,
-    /// The worst of both layers.
+    /// What one verifier thinks of the signers; only if it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer3: Option<TrustLayer>,
+    /// The worst of the first two layers: trust is one verifier's, not the document's.
     pub overall_status: VerifyStatus,
     /// How the attestations stand on each other.
     pub attestation_graph: AttestationGraph,
@@ -176,6 +180,85 @@ pub struct KeyFinding {
     pub successors: Vec<Fingerprint>,
     /// Whether each of them says that it took the place of the one before; null without any.
     pub successors_confirmed: Option<bool>,
+}
+
+/// Layer 3.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+pub struct TrustLayer {
+    /// `trusted` if every signer is.
+    pub status: TrustStatus,
+    /// One sentence.
+    pub details: String,
+    /// The attestations in the manifest's order.
+    pub attestations: Vec<TrustFinding>,
+    /// Whose view it is, if one was named.
+    #[cfg_attr(feature = "shell", schema(value_type = Option<String>))]
+    pub verifier_fingerprint: Option<Fingerprint>,
+    /// The policy that it goes by.
+    #[cfg_attr(feature = "shell", schema(value_type = Object))]
+    pub policy: Policy,
+    /// The instant that it is about.
+    pub as_of: Timestamp,
+}
+
+/// Whether a policy is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TrustStatus {
+    /// It is.
+    Trusted,
+    /// There is nobody to trust: the manifest lists no attestation.
+    NoAttestations,
+    /// It is not.
+    Untrusted,
+}
+
+/// What one verifier thinks of one signer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+pub struct TrustFinding {
+    /// The attestation, as listed.
+    pub attestation_id: ShortId,
+    /// Its signer.
+    #[cfg_attr(feature = "shell", schema(value_type = String))]
+    pub signer_key_fingerprint: Fingerprint,
+    /// The key that holds the signer's endorsements now: its last successor, or itself.
+    #[cfg_attr(feature = "shell", schema(value_type = String))]
+    pub assessed_fingerprint: Fingerprint,
+    /// Whether the policy is met.
+    pub status: TrustStatus,
+    /// One sentence.
+    pub details: String,
+    /// The score of the best path, 0 to 1.
+    #[cfg_attr(feature = "shell", schema(value_type = f64, minimum = 0, maximum = 1))]
+    pub score: Millionths,
+    /// The path that gives it, from the anchor on; empty for an anchor, and where there is none.
+    pub best_path: Vec<TrustStep>,
+    /// How many paths that share no key between their ends are good enough, up to those wanted.
+    pub disjoint_paths: u64,
+    /// Whether endorsements were left out: the whole graph may say more of the signer.
+    pub truncated: bool,
+}
+
+/// One endorsement of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+pub struct TrustStep {
+    /// The entry that offered it.
+    pub offer_entry_id: u64,
+    /// Who gave it.
+    #[cfg_attr(feature = "shell", schema(value_type = String))]
+    pub endorser_fingerprint: Fingerprint,
+    /// Who received it.
+    #[cfg_attr(feature = "shell", schema(value_type = String))]
+    pub endorsed_fingerprint: Fingerprint,
+    /// Whether an alert halved its weight.
+    pub halved: bool,
+    /// The score of the path up to here, 0 to 1.
+    #[cfg_attr(feature = "shell", schema(value_type = f64, minimum = 0, maximum = 1))]
+    pub score: Millionths,
 }
 
 /// How attestations stand on each other.

@@ -71,9 +71,7 @@ async fn post_attestation(
     // The manifest has its own depth, below that of the body.
     let value = body::value_within(&bytes, manifest::MAX_DEPTH + 1)?;
     let request: AttestationRequest = body::from_value(&value)?;
-    if !app.limiter.is_exempt(&headers) {
-        app.limiter.take(Class::AttestationEvent, caller.ip(), 1)?;
-    }
+    app.limiter.take_unless_exempt(Class::AttestationEvent, caller.ip(), 1, &headers)?;
     let attested = attest(&app, &headers, request).await;
     let attested = attested.map_err(|error| attest_problem(error, "", "#"))?;
     let Attested { event, leaf, pseudonym, is_new } = attested;

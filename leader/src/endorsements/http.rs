@@ -59,10 +59,8 @@ async fn post_offer(
     headers: HeaderMap,
     bytes: RawBody,
 ) -> Result<Response, Problem> {
-    let limit = || match app.limiter.is_exempt(&headers) {
-        true => Ok(()),
-        false => app.limiter.take(Class::EndorsementOffer, caller.ip(), 1),
-    };
+    let limit =
+        || app.limiter.take_unless_exempt(Class::EndorsementOffer, caller.ip(), 1, &headers);
     holders::post::<OfferRequest>(&app, &caller, &headers, &bytes, limit).await?.entry()
 }
 

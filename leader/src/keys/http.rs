@@ -142,9 +142,7 @@ async fn post_register(
 ) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
     let RegisterBody { payload } = body::strict(&bytes)?;
-    if !app.limiter.is_exempt(&headers) {
-        app.limiter.take(Class::KeyRegistration, caller.ip(), 1)?;
-    }
+    app.limiter.take_unless_exempt(Class::KeyRegistration, caller.ip(), 1, &headers)?;
     let request: RegistrationRequest = body::part("#/payload", &payload.into())?;
     let checked = request
         .check(&app.origin, app.clock.now(), app.require_key_proof)
@@ -181,9 +179,7 @@ async fn post_succeed(
     body::require_type(&headers, &["application/json"])?;
     let asked: EndBody = body::strict(&bytes)?;
     let (auth, payload) = (asked.auth()?, asked.payload);
-    if !app.limiter.is_exempt(&headers) {
-        app.limiter.take(Class::KeyRegistration, caller.ip(), 1)?;
-    }
+    app.limiter.take_unless_exempt(Class::KeyRegistration, caller.ip(), 1, &headers)?;
     let request = EndRequest { payload, auth: auth.as_ref(), caller: &caller, headers: &headers };
     let event = succession(&app, request).await?;
     let (old_fingerprint, new_fingerprint) = (event.old_fingerprint, event.new_fingerprint);

@@ -3,10 +3,13 @@
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::manifest::{AttestationId, Binds, Canonicalization};
 use diogenes_common::merkle::{Hash, TreeSize};
+use diogenes_common::statement::Category;
 use diogenes_common::store::Span;
+use diogenes_common::trust::Level;
 use diogenes_common::view::{
-    self, AttestationRow, AttestedTypeRow, Changes, Ended, Ending, EndorsedRow, KeyRow, Needs,
-    Overlay, ProfileRow, Reference, Row as _, WitnessRow,
+    self, Acceptance, AlertRow, AttestationRow, AttestedTypeRow, Changes, ClaimRow, Ended, Ending,
+    EndorsedRow, EndorsementEnd, EndorsementEnding, EndorsementRow, KeyRow, Needs, Overlay,
+    ProfileRow, Reference, Row as _, TrustConfigRow, WitnessRow,
 };
 
 use super::harness::{Database, Log, START, at, on_both};
@@ -77,6 +80,49 @@ fn endorsed_row(n: u8, category: &str, name: Option<&str>) -> EndorsedRow {
     }
 }
 
+fn endorsement_row(offer_id: u64, is_over: bool) -> EndorsementRow {
+    EndorsementRow {
+        offer_id,
+        endorser: key(1),
+        endorsed: key(2),
+        category: Category::InstitutionalEndorsement,
+        institution: is_over.then(|| "\"agora\" 50%_".to_owned()),
+        offered_at: at(START),
+        valid_until: is_over.then(|| at(START + 9)),
+        leader_asserted: is_over,
+        accepted: is_over.then(|| Acceptance {
+            entry_id: 7,
+            at: at(START + 1),
+            active_from: at(START + 2),
+            level: Some(Level::LAST),
+        }),
+        ended: is_over.then(|| EndorsementEnd {
+            how: EndorsementEnding::AcceptanceRevoked,
+            entry_id: 8,
+            at: at(START + 3),
+        }),
+    }
+}
+
+fn alert_row(n: u8, withdrawn_by: Option<u64>) -> AlertRow {
+    let (endorser, compromised) = (key(n), key(4));
+    AlertRow { endorser, compromised, entry_id: n.into(), at: at(START), withdrawn_by }
+}
+
+fn trust_config_row(n: u8, revoked_by: Option<u64>) -> TrustConfigRow {
+    TrustConfigRow { fingerprint: key(n), entry_id: n.into(), at: at(START), revoked_by }
+}
+
+fn claim_row(n: u8, revealed_by: Option<u64>) -> ClaimRow {
+    ClaimRow {
+        commitment: Hash::of(&[n]),
+        entry_id: n.into(),
+        claimant: key(n),
+        at: at(START),
+        revealed_by,
+    }
+}
+
 /// Rows with every optional column once set and once not, and text that needs escaping.
 fn changes() -> Changes {
     let ended =
@@ -89,6 +135,10 @@ fn changes() -> Changes {
         ],
         attestations: vec![attestation_row(1, false), attestation_row(2, true)],
         attested_types: vec![attested_type_row(1)],
+        endorsements: vec![endorsement_row(5, false), endorsement_row(6, true)],
+        alerts: vec![alert_row(1, None), alert_row(2, Some(8))],
+        trust_configs: vec![trust_config_row(1, None), trust_config_row(2, Some(8))],
+        claims: vec![claim_row(1, None), claim_row(2, Some(8))],
         new_keys: 3,
         endorsed: vec![
             endorsed_row(3, "x-diogenes:witness", Some("O'Brien; DROP TABLE view_keys")),
@@ -123,6 +173,13 @@ fn changes() -> Changes {
     }
 }
 
+/// Rows in the order of their keys.
+fn sorted<R: view::Row>(rows: &[R]) -> Vec<R> {
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(view::Row::key);
+    rows
+}
+
 async fn start_with_changes(database: &Database) -> Log {
     let mut log = Log::start(database).await;
     let mut batch = log.batch(10, "x-test:a");
@@ -143,11 +200,25 @@ async fn an_overlay_loads_what_a_batch_wrote(database: Database) {
         needs.profiles.insert(key(n));
         needs.witnesses.insert(key(n));
     }
+    needs.offers.extend([5, 6, 7]);
+    needs.alerts.extend([(key(1), key(4)), (key(2), key(4)), (key(3), key(4))]);
+    needs.trust_configs.extend([key(1), key(2), key(3)]);
+    needs.claims.extend([1, 2, 3].map(|n| claim_row(n, None).commitment));
     let mut overlay = Overlay::new(0);
 
     log.store.load_overlay(&needs, &mut overlay).await.unwrap();
 
     let expected = changes();
+    for row in &expected.endorsements {
+        assert_eq!(overlay.endorsements.find(row.offer_id), Some(row));
+    }
+    assert!(overlay.endorsements.find(7).is_none());
+    assert_eq!(overlay.alerts.rows().cloned().collect::<Vec<_>>(), sorted(&expected.alerts));
+    assert_eq!(overlay.trust_configs.rows().count(), 2);
+    for row in &expected.trust_configs {
+        assert_eq!(overlay.trust_configs.find(&row.fingerprint), Some(row));
+    }
+    assert_eq!(overlay.claims.rows().copied().collect::<Vec<_>>(), sorted(&expected.claims));
     assert_eq!(overlay.keys.rows().count(), 3);
     assert_eq!(log.store.count_keys().await.unwrap(), 3);
     let attestations: Vec<_> = overlay.attestations.rows().collect();
