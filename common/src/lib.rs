@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod canonical;
 pub mod checkpoint;
 pub mod clock;
+pub mod composite;
 pub mod cosignature;
 pub mod event;
 pub mod evidence;

@@ -9,6 +9,7 @@ mod auth;
 mod boot;
 mod claims;
 mod commands;
+mod composite;
 mod cosigning;
 mod endorsements;
 mod entries;

@@ -35,7 +35,9 @@ use crate::boot::{self, Booted};
 use crate::cosigning::{self, Asked, Cosigning, Decided, Publisher};
 use crate::metrics::Metrics;
 use crate::sequencer::{ClockGuard, GuardKeeper, Parts, Sequencer};
-use crate::{claims, endorsements, entries, federation, keys, operator, trust, witnessing};
+use crate::{
+    claims, composite, endorsements, entries, federation, keys, operator, trust, witnessing,
+};
 
 /// What `serve` takes besides the settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -298,6 +300,7 @@ fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
         .merge(of(Class::Query, endorsements::router()))
         .merge(of(Class::Query, trust::router()))
         .merge(of(Class::Query, claims::router()))
+        .merge(of(Class::Query, composite::router()))
         .merge(of(Class::Federation, witnessing::router()))
         .merge(of(Class::Federation, federation::router()))
         .merge(of(Class::Query, operator::router()))

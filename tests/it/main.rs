@@ -9,6 +9,7 @@ mod api_tiles;
 mod attestations;
 mod auth;
 mod bad_input;
+mod composite;
 mod configuration;
 mod cosigning;
 mod crash;

@@ -211,20 +211,22 @@ mod base64_hash {
     }
 }
 
-mod base64_list {
+pub(super) mod base64_list {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     use crate::merkle::{Hash, MAX_PROOF_LEN};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::wire) fn serialize<S: Serializer>(
         hashes: &[Hash],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(hashes.iter().map(Hash::to_base64))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Hash>, D::Error> {
+    pub(in crate::wire) fn deserialize<'de, D: Deserializer<'de>>(
+        source: D,
+    ) -> Result<Vec<Hash>, D::Error> {
         let texts = Vec::<String>::deserialize(source)?;
         if texts.len() > MAX_PROOF_LEN {
             return Err(D::Error::custom("a proof has at most 64 hashes"));

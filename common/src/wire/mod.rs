@@ -4,6 +4,7 @@
 //! Pure. With the `shell` feature every shape also has an OpenAPI schema.
 
 pub mod attestations;
+pub mod composite;
 pub mod endorsements;
 pub mod identifiers;
 pub mod keys;
