@@ -1,6 +1,7 @@
 //! What every database behind the store must do: most tests run on SQLite and on PostgreSQL.
 
 mod auth;
+mod batches;
 mod commits;
 mod harness;
 mod local;

@@ -104,3 +104,6 @@ impl KeyRow {
         self.succeeds.is_none() || self.proven || self.used_v1
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,15 +283,16 @@ pub(super) fn void(overlay: &mut Overlay, key: Fingerprint, entry: &Entry) {
 }
 
 /// What a key gives and has accepted passes to its successor, and so do the warnings by and of it.
+/// What is expired stays where it is, and what the two gave each other ends.
 pub(super) fn hand_over(overlay: &mut Overlay, old: Fingerprint, new: Fingerprint, entry: &Entry) {
+    write_down_expiry(overlay, old, entry);
     let renamed = |key| if key == old { new } else { key };
     for row in unended(overlay, old) {
         let (endorser, endorsed) = (renamed(row.endorser), renamed(row.endorsed));
-        let row = EndorsementRow { endorser, endorsed, ..row };
         if endorser == endorsed {
             end(overlay, entry, row, EndorsementEnding::Void);
         } else {
-            overlay.endorsements.put(row);
+            overlay.endorsements.put(EndorsementRow { endorser, endorsed, ..row });
         }
     }
     let is_of = |row: &&AlertRow| {
@@ -301,7 +302,10 @@ pub(super) fn hand_over(overlay: &mut Overlay, old: Fingerprint, new: Fingerprin
     for alert in alerts {
         let (endorser, compromised) = (renamed(alert.endorser), renamed(alert.compromised));
         overlay.alerts.put(AlertRow { withdrawn_by: Some(entry.leaf.id()), ..alert.clone() });
-        if endorser != compromised {
+        let known = overlay.alerts.find(&(endorser, compromised));
+        let is_newer = known
+            .is_none_or(|known| known.withdrawn_by.is_some() || known.entry_id < alert.entry_id);
+        if endorser != compromised && is_newer {
             overlay.alerts.put(AlertRow { endorser, compromised, ..alert });
         }
     }
@@ -336,3 +340,6 @@ fn write_down_expiry(overlay: &mut Overlay, key: Fingerprint, entry: &Entry) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

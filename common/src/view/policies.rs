@@ -117,3 +117,6 @@ pub(super) fn claim_reveal(
     refer(overlay, entry, event.claimant_fingerprint);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

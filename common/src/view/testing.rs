@@ -1,18 +1,22 @@
 //! A log for the tests of views, written by a leader that obeys no rule of state.
 
-use super::{Effect, LoadedRows, Needs, Overlay, apply, needs};
+use super::rows::KeyRow;
+use super::{Effect, KeyState, LoadedRows, Needs, Overlay, apply, needs};
 use crate::batch::{BrokenRule, Chain, Trust};
 use crate::clock::Timestamp;
+use crate::event::authorization::{Action, Purpose, SignedAuthorization};
 use crate::event::text::Name;
 use crate::event::{
-    Genesis, KeyRegistration, OperatorEndorsement, OperatorEndorsementRevocation, Payload,
+    Authorization, EndorsementAcceptance, EndorsementAcceptanceRevocation, EndorsementOffer,
+    EndorsementRevocationAlert, EndorsementWithdrawal, Genesis, KeyRegistration, KeyRevocation,
+    KeySuccession, OperatorEndorsement, OperatorEndorsementRevocation, Payload, SuccessorKey,
 };
 use crate::head::{Origin, TreeHead};
-use crate::keys::{KeyAlgorithm, SigningKey};
+use crate::keys::{HolderSignature, KeyAlgorithm, SigningKey};
 use crate::leaf::Leaf;
 use crate::merkle::{Hash, TreeSize};
 use crate::statement::{
-    Category, OperatorStatement, ProfileClaim, ProfileType, Verb, WitnessClaim,
+    Category, Claim as _, OperatorStatement, ProfileClaim, ProfileType, Verb, WitnessClaim,
 };
 
 pub(super) fn origin() -> Origin {
@@ -163,5 +167,204 @@ impl Log {
         };
         let head = head.sign(&self.operator).to_json(String::new(), size);
         self.write(&claim.into_proof(witness, head, None))
+    }
+}
+
+/// Keys that live, succeed each other and end.
+impl Log {
+    pub(super) fn state(&self, of: &SigningKey) -> KeyState {
+        self.row(of).state_at(self.time(self.chain.size().get()))
+    }
+
+    pub(super) fn row(&self, of: &SigningKey) -> &KeyRow {
+        self.overlay.keys.find(&of.fingerprint()).expect("a registered key")
+    }
+
+    pub(super) fn signed(
+        &self,
+        by: &SigningKey,
+        action: Action,
+        request: serde_json::Value,
+    ) -> Authorization {
+        let text = |text: &str| text.to_owned().try_into().expect("a challenge");
+        let mut signed = SignedAuthorization {
+            action,
+            challenge_id: text("id"),
+            expires_at: self.time(0).plus_millis(5 * 60_000),
+            nonce: text("nonce"),
+            purpose: Purpose::General,
+            recovery: self.state(by) == KeyState::Expired,
+            request,
+            signature: HolderSignature::try_from(vec![0]).expect("a signature"),
+        };
+        let claim = signed.claim(&origin(), by.fingerprint());
+        signed.signature = claim.sign(by).into();
+        Authorization::Signed(Box::new(signed))
+    }
+
+    pub(super) fn succession(
+        &self,
+        old: &SigningKey,
+        new: &SigningKey,
+        proven: bool,
+    ) -> KeySuccession {
+        let mut successor = SuccessorKey {
+            old_fingerprint: old.fingerprint(),
+            public_key: new.public().into(),
+            expiration_date: None,
+            proof: None,
+        };
+        let mut payload = serde_json::json!({
+            "old_fingerprint": old.fingerprint(),
+            "new_public_key": new.public().to_pem(),
+            "new_algorithm": "ed25519",
+        });
+        if proven {
+            let proof: HolderSignature = new.sign(&successor.proof_bytes(&origin())).into();
+            payload["new_key_proof"] = proof.to_string().into();
+            successor.proof = Some(proof);
+        }
+        let request = serde_json::json!({ "payload": payload });
+        let by = self.signed(old, Action::Succeed, request);
+        successor.succeed(old.public().into(), self.state(old) == KeyState::Expired, by)
+    }
+
+    pub(super) fn revocation(&self, of: &SigningKey) -> KeyRevocation {
+        let request = serde_json::json!({ "payload": { "fingerprint": of.fingerprint() } });
+        let authorization = self.signed(of, Action::Revoke, request);
+        KeyRevocation {
+            authorization,
+            fingerprint: of.fingerprint(),
+            public_key: of.public().into(),
+        }
+    }
+
+    pub(super) fn expiring(&self, key: &SigningKey, after: u64) -> KeyRegistration {
+        KeyRegistration {
+            expiration_date: Some(self.time(0).plus_millis(after.cast_signed())),
+            fingerprint: key.fingerprint(),
+            key_algorithm: KeyAlgorithm::Ed25519,
+            proof: None,
+            pseudonym: "Alice".to_owned().try_into().expect("a name"),
+            public_key: key.public().into(),
+        }
+    }
+}
+
+/// Endorsements, asked for in sessions.
+impl Log {
+    /// Holders of this many registered keys, the first of them with the key of this number.
+    pub(super) fn holders<const N: usize>(&mut self, first: u8) -> [SigningKey; N] {
+        let mut next = first;
+        std::array::from_fn(|_| {
+            let holder = key(next);
+            next += 1;
+            assert_eq!(self.register(&holder, false), Effect::Applied);
+            holder
+        })
+    }
+
+    /// The newest entry.
+    pub(super) fn newest(&self) -> u64 {
+        self.chain.size().get()
+    }
+
+    /// When the newest entry was logged.
+    pub(super) fn now(&self) -> Timestamp {
+        self.time(self.newest())
+    }
+
+    /// Lets time pass until the next entry will be logged at this very instant.
+    pub(super) fn wait_for(&mut self, instant: Timestamp) {
+        let wait = instant.millis_since(self.time(self.newest() + 1));
+        self.passed += u64::try_from(wait).expect("an instant that has not passed");
+    }
+
+    pub(super) fn offer_by(&self, endorser: &SigningKey, of: &SigningKey) -> EndorsementOffer {
+        EndorsementOffer {
+            authorization: Authorization::Session {},
+            category: Category::HumanAttestation,
+            endorsed_fingerprint: of.fingerprint(),
+            endorser_fingerprint: endorser.fingerprint(),
+            external_identifiers: Vec::new(),
+            institutional_metadata: None,
+            public_key: endorser.public().into(),
+            valid_until: None,
+        }
+    }
+
+    pub(super) fn acceptance_of(
+        &self,
+        offer_entry_id: u64,
+        endorser: &SigningKey,
+        endorsed: &SigningKey,
+    ) -> EndorsementAcceptance {
+        EndorsementAcceptance {
+            active_from: self.time(0),
+            authorization: Authorization::Session {},
+            endorsed_fingerprint: endorsed.fingerprint(),
+            endorser_fingerprint: endorser.fingerprint(),
+            offer_entry_id,
+            public_key: endorsed.public().into(),
+        }
+    }
+
+    pub(super) fn withdrawal_of(
+        &self,
+        offer: u64,
+        endorser: &SigningKey,
+        endorsed: &SigningKey,
+    ) -> EndorsementWithdrawal {
+        EndorsementWithdrawal {
+            authorization: Authorization::Session {},
+            endorsed_fingerprint: endorsed.fingerprint(),
+            endorser_fingerprint: endorser.fingerprint(),
+            note: "we parted".to_owned().try_into().expect("a note"),
+            original_offer_entry_id: offer,
+            public_key: endorser.public().into(),
+        }
+    }
+
+    pub(super) fn rejection_of(
+        &self,
+        offer: u64,
+        endorsed: &SigningKey,
+    ) -> EndorsementAcceptanceRevocation {
+        EndorsementAcceptanceRevocation {
+            authorization: Authorization::Session {},
+            endorsed_fingerprint: endorsed.fingerprint(),
+            note: "a mistake".to_owned().try_into().expect("a note"),
+            original_offer_entry_id: offer,
+            public_key: endorsed.public().into(),
+        }
+    }
+
+    pub(super) fn alert_by(
+        &self,
+        endorser: &SigningKey,
+        compromised: &SigningKey,
+    ) -> EndorsementRevocationAlert {
+        EndorsementRevocationAlert {
+            authorization: Authorization::Session {},
+            compromised_fingerprint: compromised.fingerprint(),
+            endorser_fingerprint: endorser.fingerprint(),
+            evidence: None,
+            public_key: endorser.public().into(),
+            reason: "its key was stolen".to_owned().try_into().expect("a reason"),
+        }
+    }
+
+    /// An offer that has an effect; answers its entry.
+    pub(super) fn offered(&mut self, endorser: &SigningKey, endorsed: &SigningKey) -> u64 {
+        assert_eq!(self.write(&self.offer_by(endorser, endorsed)), Effect::Applied);
+        self.newest()
+    }
+
+    /// An endorsement that is active at once; answers the entry of its offer.
+    pub(super) fn endorsed(&mut self, endorser: &SigningKey, endorsed: &SigningKey) -> u64 {
+        let offer = self.offered(endorser, endorsed);
+        let acceptance = self.acceptance_of(offer, endorser, endorsed);
+        assert_eq!(self.write(&acceptance), Effect::Applied);
+        offer
     }
 }

@@ -3,6 +3,7 @@
 use diogenes_common::clock::Timestamp;
 
 use super::model::{Model, OPERATOR, State};
+use crate::random::Random;
 
 /// A key by its number; [`OPERATOR`] is the log's own.
 pub(super) type Who = usize;
@@ -135,30 +136,7 @@ impl Answer {
     }
 }
 
-/// Chance that is the same for the same seed (xorshift64*).
-pub(super) struct Random(u64);
-
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let drawn = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(drawn).unwrap() % limit
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
     fn anybody(&mut self) -> Who {
         1 + self.below(PEOPLE)
     }

@@ -10,7 +10,6 @@ mod command;
 mod driver;
 mod model;
 mod reads;
-mod views;
 
 use std::sync::Arc;
 
@@ -19,9 +18,10 @@ use diogenes_common::clock::Timestamp;
 use serde_json::{Value, json};
 
 use crate::people::Ahead;
+use crate::random::Random;
 use crate::raw::Answer;
 use crate::site::{Place, Running, Site};
-use command::Random;
+use crate::view_rows;
 use driver::People;
 use model::Model;
 use reads::{End, Question};
@@ -138,15 +138,15 @@ fn without_role(answer: &Answer) -> Vec<u8> {
 
 /// Views made anew are those that grew with the log, and those of the follower.
 async fn rebuild(site: &Site, follower: &Running) {
-    let grown = views::dump(site.leader.database()).await;
+    let grown = view_rows::dump(site.leader.database()).await;
     assert!(grown["view_keys"].len() > 1 && !grown["view_refs"].is_empty(), "{grown:?}");
     let store = site.store().await;
     let trust = Trust { operator: site.operator().fingerprint() };
     assert!(store.refresh_views(trust, true).await.unwrap());
     store.close().await;
 
-    let anew = views::dump(site.leader.database()).await;
-    let of_follower = views::dump(follower.database()).await;
+    let anew = view_rows::dump(site.leader.database()).await;
+    let of_follower = view_rows::dump(follower.database()).await;
     for (table, rows) in &grown {
         assert_eq!(rows, &anew[table], "{table}, made anew");
         assert_eq!(rows, &of_follower[table], "{table} of the follower");

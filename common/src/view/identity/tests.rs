@@ -2,11 +2,9 @@ use super::super::testing::{Log, key, origin};
 use super::super::{Effect, KeyState};
 use super::*;
 use crate::batch::BrokenRule;
-use crate::event::authorization::{Action, Purpose, SignedAuthorization};
-use crate::event::{
-    AttestationClaim, CarriedFault, EventError, KeyRegistration, SubmitterClaims, SuccessorKey,
-};
-use crate::keys::{HolderSignature, KeyAlgorithm, SigningKey};
+use crate::event::authorization::Action;
+use crate::event::{AttestationClaim, CarriedFault, EventError, SubmitterClaims};
+use crate::keys::{KeyAlgorithm, SigningKey};
 use crate::manifest::{AttestationType, Canonicalization, Identity, ShortId};
 use crate::merkle::Hash;
 use crate::statement::Claim as _;
@@ -15,76 +13,6 @@ const MINUTE: u64 = 60_000;
 
 fn none(reason: NoEffect) -> Effect {
     Effect::None(reason)
-}
-
-impl Log {
-    fn state(&self, of: &SigningKey) -> KeyState {
-        self.row(of).state_at(self.time(self.chain.size().get()))
-    }
-
-    fn row(&self, of: &SigningKey) -> &KeyRow {
-        self.overlay.keys.find(&of.fingerprint()).expect("a registered key")
-    }
-
-    fn signed(&self, by: &SigningKey, action: Action, request: serde_json::Value) -> Authorization {
-        let text = |text: &str| text.to_owned().try_into().expect("a challenge");
-        let mut signed = SignedAuthorization {
-            action,
-            challenge_id: text("id"),
-            expires_at: self.time(0).plus_millis(5 * MINUTE.cast_signed()),
-            nonce: text("nonce"),
-            purpose: Purpose::General,
-            recovery: self.state(by) == KeyState::Expired,
-            request,
-            signature: HolderSignature::try_from(vec![0]).expect("a signature"),
-        };
-        let claim = signed.claim(&origin(), by.fingerprint());
-        signed.signature = claim.sign(by).into();
-        Authorization::Signed(Box::new(signed))
-    }
-
-    fn succession(&self, old: &SigningKey, new: &SigningKey, proven: bool) -> KeySuccession {
-        let mut successor = SuccessorKey {
-            old_fingerprint: old.fingerprint(),
-            public_key: new.public().into(),
-            expiration_date: None,
-            proof: None,
-        };
-        let mut payload = serde_json::json!({
-            "old_fingerprint": old.fingerprint(),
-            "new_public_key": new.public().to_pem(),
-            "new_algorithm": "ed25519",
-        });
-        if proven {
-            let proof: HolderSignature = new.sign(&successor.proof_bytes(&origin())).into();
-            payload["new_key_proof"] = proof.to_string().into();
-            successor.proof = Some(proof);
-        }
-        let request = serde_json::json!({ "payload": payload });
-        let by = self.signed(old, Action::Succeed, request);
-        successor.succeed(old.public().into(), self.state(old) == KeyState::Expired, by)
-    }
-
-    fn revocation(&self, of: &SigningKey) -> KeyRevocation {
-        let request = serde_json::json!({ "payload": { "fingerprint": of.fingerprint() } });
-        let authorization = self.signed(of, Action::Revoke, request);
-        KeyRevocation {
-            authorization,
-            fingerprint: of.fingerprint(),
-            public_key: of.public().into(),
-        }
-    }
-
-    fn expiring(&self, key: &SigningKey, after: u64) -> KeyRegistration {
-        KeyRegistration {
-            expiration_date: Some(self.time(0).plus_millis(after.cast_signed())),
-            fingerprint: key.fingerprint(),
-            key_algorithm: KeyAlgorithm::Ed25519,
-            proof: None,
-            pseudonym: "Alice".to_owned().try_into().expect("a name"),
-            public_key: key.public().into(),
-        }
-    }
 }
 
 fn attestation(

@@ -6,7 +6,7 @@ use diogenes_common::store::DatabaseUrl;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 /// The rows of the views by table, in one order for equal rows.
-pub(super) async fn dump(database: &DatabaseUrl) -> BTreeMap<String, Vec<String>> {
+pub(crate) async fn dump(database: &DatabaseUrl) -> BTreeMap<String, Vec<String>> {
     match database.sqlite_path() {
         Some(path) => of_sqlite(&format!("sqlite://{}", path.display())).await,
         None => of_postgres(&database.to_string()).await,
