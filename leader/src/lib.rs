@@ -19,6 +19,7 @@ mod idempotency;
 mod keys;
 mod metrics;
 mod operator;
+mod posted;
 mod sequencer;
 mod serve;
 mod start;

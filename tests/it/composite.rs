@@ -13,6 +13,7 @@ use crate::site::{Place, Running, on_both};
 on_both!(
     a_composite_document_is_attested_and_verified_as_any_other,
     a_composite_that_contradicts_itself_is_refused_at_its_place,
+    who_put_it_together_may_have_that_recorded,
 );
 
 const FILES: [&str; 3] = ["text", "data", "code"];
@@ -112,7 +113,7 @@ async fn a_composite_that_contradicts_itself_is_refused_at_its_place(place: Plac
             "#/attestations/0/scope/content_hash",
         ),
         (changed("/attestations", json!([7])), "invalid_manifest", "#/attestations/0"),
-        (changed("/record", json!(true)), "validation_failed", "#/record"),
+        (changed("/record", json!(true)), "validation_failed", "#/fingerprint"),
     ] {
         let answer = compile(leader, &body).await;
         assert_eq!(told(&answer), refused(422, code));
@@ -125,5 +126,45 @@ async fn a_composite_that_contradicts_itself_is_refused_at_its_place(place: Plac
     assert_eq!(answer.json()["errors"][0]["pointer"], json!("#/parts/1/size"));
     let empty = assemble(leader, &json!({ "title": "t", "parts": [] })).await;
     assert_eq!(told(&empty), refused(422, "validation_failed"));
+    site.check().await;
+}
+
+async fn who_put_it_together_may_have_that_recorded(place: Place) {
+    let site = place.start().await;
+    let leader = &site.leader;
+    let follower = site.follower().await;
+    let alice = Holder::registered(leader, 1).await;
+    let composite = assemble(leader, &request()).await.json();
+    let request = json!({
+        "composite": composite, "attestations": [], "record": true,
+        "fingerprint": alice.fingerprint(),
+    });
+
+    let nobody = compile(leader, &request).await;
+    assert_eq!(told(&nobody), refused(401, "unauthorized"));
+    let mut body = request.clone();
+    body["auth"] = alice.auth(leader, "POST /composite/compile", &request).await;
+    let answer = compile(leader, &body).await;
+
+    assert_eq!(answer.status, 201, "{answer}");
+    let recorded = answer.json();
+    let id = &recorded["log_entry_id"];
+    assert_eq!(answer.header("location"), format!("/api/v1/log/{id}"));
+    site.level(&follower).await;
+    let entry: Value = follower.json(&format!("/api/v1/log/{id}")).await;
+    assert_eq!(entry["event_type"], "composite_document");
+    assert_eq!(entry["payload"]["content_hash"], composite["content_hash"]);
+    assert_eq!(entry["payload"]["manifest_hash"], recorded["manifest_hash"]);
+    assert_eq!(entry["payload"]["parts"], json!(composite["parts"].as_array().unwrap().len()));
+    assert_eq!(entry["effect"], Value::Null);
+    let content = composite["content_hash"].as_str().unwrap();
+    let trail = format!("/api/v1/log/audit-trail?document_hash={content}");
+    assert_eq!(leader.json::<Value>(&trail).await["entries"][0]["id"], *id);
+
+    // In a session the entry holds hashes alone.
+    let session = format!("Bearer {}", alice.login(leader).await);
+    let path = "/api/v1/composite/compile";
+    let answer = leader.post(path, &request).header("authorization", &session).send().await;
+    assert_eq!(answer.status, 201, "{answer}");
     site.check().await;
 }

@@ -106,7 +106,7 @@ async fn endorsements_are_listed_with_their_states_on_leader_and_follower(place:
     let clock = Ahead::default();
     let site = place.start_at(&[], Arc::new(clock.clone())).await;
     let leader = &site.leader;
-    let follower = site.follower().await;
+    let follower = site.follower_at(&[], Arc::new(clock.clone())).await;
     let people = people(leader, 1..5).await;
     let [alice, bob, carol, dave] = &people[..] else { unreachable!() };
     operator_endorses(leader, alice, "human_attestation").await;

@@ -22,7 +22,7 @@ pub trait Asked: Payload + Into<Event> {
     const ACTION: Action;
 
     /// The request without `auth`.
-    type Request: DeserializeOwned + PartialEq;
+    type Request: DeserializeOwned;
 
     /// Whose event it is.
     fn signer(&self) -> Fingerprint;
@@ -33,15 +33,15 @@ pub trait Asked: Payload + Into<Event> {
     /// How the signer authorised it.
     fn authorization(&self) -> &Authorization;
 
-    /// The request that it follows from.
-    fn request(&self) -> Self::Request;
+    /// Whether this is the event that the request asks for.
+    fn follows_from(&self, request: Self::Request) -> bool;
 
     /// Checks the signature, and that the entry is what was asked for.
     fn check_signature(&self, origin: &Origin) -> Result<(), CarriedFault> {
         let Authorization::Signed(signed) = self.authorization() else { return Ok(()) };
         signed.check(Self::ACTION, origin, self.public_key())?;
-        let asked: Option<Self::Request> = serde_json::from_value(signed.request.clone()).ok();
-        if !signed.recovery && asked.as_ref() == Some(&self.request()) {
+        let request: Option<Self::Request> = serde_json::from_value(signed.request.clone()).ok();
+        if !signed.recovery && request.is_some_and(|request| self.follows_from(request)) {
             Ok(())
         } else {
             Err(CarriedFault::OtherRequest)
@@ -85,8 +85,8 @@ macro_rules! asked {
                 &self.authorization
             }
 
-            fn request(&self) -> $request {
-                $request { $($member: self.$member.clone()),* }
+            fn follows_from(&self, request: $request) -> bool {
+                request == $request { $($member: self.$member.clone()),* }
             }
         }
 

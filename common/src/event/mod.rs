@@ -8,6 +8,7 @@ mod attestation;
 pub mod authorization;
 mod checked;
 mod claim;
+mod composite_document;
 mod endorsement;
 mod endorsement_alert;
 mod endorsement_end;
@@ -33,6 +34,7 @@ pub use checked::{CheckedPayload, Unfit};
 pub use claim::{
     ClaimRequest, ClaimReveal, EncryptedClaim, Encryption, bound_commitment, loose_commitment,
 };
+pub use composite_document::CompositeDocument;
 pub use endorsement::{
     AcceptRequest, EndorsementAcceptance, EndorsementOffer, Metadata, OfferRequest,
 };
@@ -114,6 +116,8 @@ pub enum Event {
     EncryptedClaim(Box<EncryptedClaim>),
     /// `claim_reveal`.
     ClaimReveal(Box<ClaimReveal>),
+    /// `composite_document`.
+    CompositeDocument(Box<CompositeDocument>),
     /// `operator_endorsement`.
     OperatorEndorsement(Box<OperatorEndorsement>),
     /// `operator_endorsement_revocation`.
@@ -192,6 +196,7 @@ impl Event {
             }
             EncryptedClaim::EVENT_TYPE => EncryptedClaim::from_payload(payload)?.into(),
             ClaimReveal::EVENT_TYPE => ClaimReveal::from_payload(payload)?.into(),
+            CompositeDocument::EVENT_TYPE => CompositeDocument::from_payload(payload)?.into(),
             OperatorEndorsement::EVENT_TYPE => OperatorEndorsement::from_payload(payload)?.into(),
             OperatorEndorsementRevocation::EVENT_TYPE => {
                 OperatorEndorsementRevocation::from_payload(payload)?.into()
@@ -223,7 +228,8 @@ impl Event {
             | Self::TrustConfig(_)
             | Self::TrustConfigRevocation(_)
             | Self::EncryptedClaim(_)
-            | Self::ClaimReveal(_) => {}
+            | Self::ClaimReveal(_)
+            | Self::CompositeDocument(_) => {}
             Self::OperatorEndorsement(event) => event.check_signature(Verb::Endorse, signers)?,
             Self::OperatorEndorsementRevocation(event) => {
                 event.members().check_signature(Verb::Revoke, signers)?;
@@ -252,6 +258,7 @@ impl Event {
             Self::TrustConfig(event) => Some(event.check_signature(origin)),
             Self::TrustConfigRevocation(event) => Some(event.check_signature(origin)),
             Self::EncryptedClaim(event) => Some(event.check_signature(origin)),
+            Self::CompositeDocument(event) => Some(event.check_signature(origin)),
             Self::ClaimReveal(event) => Some(event.check_commitment(origin)),
             Self::Genesis(_)
             | Self::OperatorEndorsement(_)

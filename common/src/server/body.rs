@@ -166,7 +166,7 @@ pub fn require_type<'a>(headers: &HeaderMap, takes: &[&'a str]) -> Result<&'a st
 }
 
 /// How deep a body may nest that is no event's payload.
-const MAX_DEPTH: usize = 32;
+pub const MAX_DEPTH: usize = 32;
 
 /// Reads a strict body: an object without duplicate, unknown or over-large members.
 pub fn strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

@@ -164,6 +164,7 @@ pub fn needs(event: &Event, needs: &mut Needs) {
         Event::ClaimReveal(event) => {
             needs.claims.insert(event.commitment);
         }
+        Event::CompositeDocument(event) => needs.key(event.fingerprint),
         Event::OperatorEndorsement(endorsement) => needs.key(endorsement.fingerprint),
         Event::OperatorEndorsementRevocation(revocation) => needs.key(revocation.fingerprint),
         Event::OperatorProfile(profile) => {
@@ -216,6 +217,7 @@ pub fn apply(overlay: &mut Overlay, entry: &Entry) -> Effect {
         }
         Event::EncryptedClaim(event) => policies::encrypted_claim(overlay, entry, event),
         Event::ClaimReveal(event) => policies::claim_reveal(overlay, entry, event),
+        Event::CompositeDocument(event) => policies::composite_document(overlay, entry, event),
         Event::OperatorEndorsement(event) => endorsement(overlay, entry, event),
         Event::OperatorEndorsementRevocation(event) => revocation(overlay, entry, event),
         Event::OperatorProfile(event) => profile(overlay, entry, event),

@@ -1,12 +1,14 @@
-//! What trust policies and encrypted claims do to the views.
+//! What trust policies, encrypted claims and composite documents do to the views.
 
-use super::apply::{NoEffect, refer};
+use super::apply::{NoEffect, refer, refer_to_document};
 use super::endorsements::{asked, may_ask};
 use super::overlay::{Needs, Overlay};
 use super::trust_rows::{ClaimRow, TrustConfigRow};
 use crate::batch::Entry;
 use crate::clock::Timestamp;
-use crate::event::{Asked, ClaimReveal, EncryptedClaim, TrustConfig, TrustConfigRevocation};
+use crate::event::{
+    Asked, ClaimReveal, CompositeDocument, EncryptedClaim, TrustConfig, TrustConfigRevocation,
+};
 use crate::keys::Fingerprint;
 
 /// Adds the rows that an event about the policy of a key reads.
@@ -115,6 +117,18 @@ pub(super) fn claim_reveal(
     let claim = may_reveal(overlay, event)?;
     overlay.claims.put(ClaimRow { revealed_by: Some(entry.leaf.id()), ..claim });
     refer(overlay, entry, event.claimant_fingerprint);
+    Ok(())
+}
+
+pub(super) fn composite_document(
+    overlay: &mut Overlay,
+    entry: &Entry,
+    event: &CompositeDocument,
+) -> Result<(), NoEffect> {
+    may_ask(overlay, event, entry.leaf.timestamp())?;
+    asked(overlay, entry, event);
+    refer_to_document(overlay, entry, event.content_hash);
+    refer_to_document(overlay, entry, event.manifest_hash);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::log::base64_list;
 use crate::composite::{Composite, CompositeError, Part, PartFault, verify_part};
+use crate::keys::Fingerprint;
 use crate::merkle::Hash;
 
 /// `POST /api/v1/composite/assemble`.
@@ -98,6 +99,10 @@ pub struct CompileRequest {
     /// Whether the log is to record it.
     #[serde(default)]
     pub record: bool,
+    /// Who puts it together, if it is to be recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "shell", schema(value_type = Option<String>))]
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// The manifest of a composite document, to be attested and verified as any other.
@@ -111,6 +116,12 @@ pub struct CompiledManifest {
     pub manifest_hash: Hash,
     /// The content hash of the whole.
     pub content_hash: Hash,
+    /// The entry that records it, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_entry_id: Option<u64>,
+    /// The hash of that entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_hash: Option<Hash>,
 }
 
 impl AssembleRequest {

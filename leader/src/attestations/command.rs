@@ -8,6 +8,7 @@ use diogenes_common::keys::Fingerprint;
 use diogenes_common::manifest::ShortId;
 use diogenes_common::view::{self, Needs, Overlay};
 
+use crate::idempotency::Idempotency;
 use crate::sequencer::{Command, Context, Decision, LEAF_AROUND, NewEntry};
 
 /// Appends an attestation.
@@ -18,6 +19,7 @@ pub(crate) struct Attest {
     registration: Option<NewEntry>,
     needs: Needs,
     bytes: usize,
+    idempotency: Option<Idempotency>,
 }
 
 impl Attest {
@@ -33,7 +35,12 @@ impl Attest {
         let (id, signer) = (event.attestation_id.short(), event.signer);
         let mut needs = Needs::default();
         view::needs(&Event::from(event), &mut needs);
-        Self { id, signer, entry, registration, needs, bytes }
+        Self { id, signer, entry, registration, needs, bytes, idempotency: None }
+    }
+
+    /// The same, to be found again by repeats of the request.
+    pub(super) fn remembered(self, idempotency: Option<Idempotency>) -> Self {
+        Self { idempotency, ..self }
     }
 
     /// The entry that says the same already.
@@ -61,11 +68,14 @@ impl Command for Attest {
         needs.extend(&self.needs);
     }
 
-    fn decide(&mut self, _: &Context<'_>, overlay: &Overlay) -> Result<Decision, Infallible> {
-        Ok(match self.known(overlay) {
-            Some(id) => Decision::Found { id },
-            None => Decision::Append { entries: self.entries(overlay, true), local: Vec::new() },
-        })
+    fn decide(&mut self, context: &Context<'_>, overlay: &Overlay) -> Result<Decision, Infallible> {
+        if let Some(id) = self.known(overlay) {
+            return Ok(Decision::Found { id });
+        }
+        let entries = self.entries(overlay, true);
+        let note = |of: &Idempotency| of.note(context.size, entries.len(), context.now);
+        let local = self.idempotency.iter().map(note).collect();
+        Ok(Decision::Append { entries, local })
     }
 
     fn bytes(&self) -> usize {

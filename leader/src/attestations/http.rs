@@ -1,25 +1,25 @@
 //! `POST /api/v1/attestations`.
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use diogenes_common::event::{Attestation, Payload as _};
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::manifest;
 use diogenes_common::merkle::Hash;
 use diogenes_common::server::Caller;
 use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
-use diogenes_common::server::problem::Problem;
+use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::wire::attestations::AttestationView;
 use diogenes_common::wire::problem::ProblemBody;
-use http::header::{HeaderValue, LOCATION};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{AttestationRequest, Attested, attest, attest_problem};
+use super::{AttestationRequest, attest, attest_problem};
 use crate::app::App;
+use crate::posted::{Once, once, stranger};
 
 /// The routes of this feature.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -51,10 +51,14 @@ struct AttestationAnswer {
     post,
     path = "/api/v1/attestations",
     tag = "attestations",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Repeats with this key and body find what the first one appended, for 24 h")
+    ),
     request_body = AttestationRequest,
     responses(
         (status = 201, description = "Recorded; `Location` names the entry", body = AttestationAnswer),
-        (status = 200, description = "The log holds it already", body = AttestationAnswer),
+        (status = 200, description = "The log holds it already, or an earlier request with this Idempotency-Key recorded it", body = AttestationAnswer),
         (status = 403, description = "The key is not active, or its password is missing or wrong", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The signature covers neither of two types", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The key, the type, the manifest or the signature can't be used", body = ProblemBody, content_type = "application/problem+json"),
@@ -71,20 +75,25 @@ async fn post_attestation(
     // The manifest has its own depth, below that of the body.
     let value = body::value_within(&bytes, manifest::MAX_DEPTH + 1)?;
     let request: AttestationRequest = body::from_value(&value)?;
-    app.limiter.take_unless_exempt(Class::AttestationEvent, caller.ip(), 1, &headers)?;
-    let attested = attest(&app, &headers, request).await;
-    let attested = attested.map_err(|error| attest_problem(error, "", "#"))?;
-    let Attested { event, leaf, pseudonym, is_new } = attested;
-    let fingerprint = event.signer;
-    let attestation = AttestationView::of(event, leaf.timestamp());
-    let (log_entry_id, entry_hash) = (leaf.id(), leaf.entry_hash());
-    let body = AttestationAnswer { attestation, fingerprint, pseudonym, log_entry_id, entry_hash };
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = (status, Json(body)).into_response();
-    if is_new {
-        let location = format!("/api/v1/log/{log_entry_id}");
-        let location = HeaderValue::try_from(location).map_err(|_| Problem::internal())?;
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+    let posted = match once(&app, &headers, stranger(&caller), &bytes).await? {
+        Once::Before(posted) => posted,
+        Once::First(idempotency) => {
+            app.limiter.take_unless_exempt(Class::AttestationEvent, caller.ip(), 1, &headers)?;
+            let attested = attest(&app, &headers, request, idempotency).await;
+            attested.map_err(|error| attest_problem(error, "", "#"))?
+        }
+    };
+    let event = Attestation::from_payload(posted.leaf.payload()).map_err(|_| {
+        let detail = "this Idempotency-Key was used for another kind of request";
+        Problem::new(Code::IdempotencyConflict, detail)
+    })?;
+    let key = app.store.key(&event.signer).await?.ok_or_else(Problem::internal)?;
+    let body = AttestationAnswer {
+        fingerprint: event.signer,
+        pseudonym: key.pseudonym,
+        attestation: AttestationView::of(event, posted.leaf.timestamp()),
+        log_entry_id: posted.leaf.id(),
+        entry_hash: posted.leaf.entry_hash(),
+    };
+    posted.answer(body)
 }

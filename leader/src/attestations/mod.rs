@@ -6,8 +6,6 @@ mod http;
 mod request;
 
 use ::http::HeaderMap;
-use diogenes_common::event::{Attestation, Payload as _};
-use diogenes_common::leaf::Leaf;
 use diogenes_common::server::body::misfit_problem;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::store::StoreError;
@@ -19,6 +17,8 @@ use request::{BadAttestation, Signed};
 
 use crate::app::App;
 use crate::auth::{self, AuthError, auth_problem};
+use crate::idempotency::Idempotency;
+use crate::posted::Posted;
 use crate::sequencer::{AppendError, Outcome};
 
 /// Why an attestation was not taken.
@@ -42,14 +42,6 @@ pub(crate) enum AttestError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// An attestation in the log.
-struct Attested {
-    event: Attestation,
-    leaf: Leaf,
-    pseudonym: String,
-    is_new: bool,
 }
 
 /// Checks who sends an attestation and whether its key may be registered with it.
@@ -82,16 +74,18 @@ async fn attest(
     app: &App,
     headers: &HeaderMap,
     request: AttestationRequest,
-) -> Result<Attested, AttestError> {
-    let command = prepare(app, headers, request.check()?).await?;
-    let (leaf, is_new) = match app.sequencer.submit(command).await? {
-        Outcome::Appended(appended) => (appended.leaves.into_iter().last(), true),
-        Outcome::Found { id } => (app.store.entry(id).await?, false),
-    };
-    let leaf = leaf.ok_or(AppendError::Internal)?;
-    let event = Attestation::from_payload(leaf.payload()).map_err(|_| AppendError::Internal)?;
-    let key = app.store.key(&event.signer).await?.ok_or(AppendError::Internal)?;
-    Ok(Attested { event, leaf, pseudonym: key.pseudonym, is_new })
+    idempotency: Option<Idempotency>,
+) -> Result<Posted, AttestError> {
+    let command = prepare(app, headers, request.check()?).await?.remembered(idempotency);
+    match app.sequencer.submit(command).await? {
+        Outcome::Appended(appended) => {
+            let leaf = appended.leaves.into_iter().next_back();
+            Ok(Posted::new(leaf.ok_or(AppendError::Internal)?))
+        }
+        Outcome::Found { id } => {
+            Ok(Posted::found(app.store.entry(id).await?.ok_or(AppendError::Internal)?))
+        }
+    }
 }
 
 /// What a client is told about an attestation that can't be taken; `place` names it where it is one

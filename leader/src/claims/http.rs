@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use diogenes_common::clock::Timestamp;
-use diogenes_common::event::{ClaimRequest, ClaimReveal, Encryption, Event};
+use diogenes_common::event::{ClaimRequest, ClaimReveal, Encryption, Event, Payload as _};
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::merkle::Hash;
 use diogenes_common::read::{Paging, Params};
@@ -14,8 +14,8 @@ use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::store::Window;
 use diogenes_common::view::ClaimRow;
 use diogenes_common::wire::problem::ProblemBody;
-use http::header::{CACHE_CONTROL, HeaderValue, LINK, LOCATION};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, HeaderValue, LINK};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,8 +24,8 @@ use super::{RevealError, reveal};
 use crate::app::App;
 use crate::auth::session;
 use crate::holders::{self, with_auth};
-use crate::keys::append_entry;
-use crate::sequencer::NewEntry;
+use crate::keys::append;
+use crate::posted::{Once, Posted, once, stranger};
 
 /// The routes of this feature. The reads need a session, and so are not a follower's.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -247,7 +247,11 @@ struct Revealed {
     post,
     path = "/api/v1/claims/{entry_id}/reveal",
     tag = "claims",
-    params(("entry_id" = u64, Path, description = "The entry of the claim")),
+    params(
+        ("entry_id" = u64, Path, description = "The entry of the claim"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Repeats with this key and body find what the first one appended, for 24 h"),
+    ),
     request_body = RevealBody,
     responses(
         (status = 201, description = "Recorded; `Location` names the entry", body = Revealed),
@@ -258,29 +262,29 @@ struct Revealed {
 )]
 async fn post_reveal(
     State(app): State<App>,
+    caller: Caller,
     Path(entry_id): Path<u64>,
     headers: HeaderMap,
     bytes: RawBody,
 ) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
     let RevealBody { plaintext } = body::strict(&bytes)?;
-    let Some(event) = reveal(&app, entry_id, plaintext).await? else {
-        let no = Revealed { valid: false, bound: None, entry_id: None, warnings: Vec::new() };
-        return Ok(Json(no).into_response());
+    let posted = match once(&app, &headers, stranger(&caller), &bytes).await? {
+        Once::Before(posted) => posted,
+        Once::First(idempotency) => {
+            let Some(event) = reveal(&app, entry_id, plaintext).await? else {
+                let (bound, entry_id, warnings) = (None, None, Vec::new());
+                let body = Revealed { valid: false, bound, entry_id, warnings };
+                return Ok(Json(body).into_response());
+            };
+            Posted::new(append(&app, event, idempotency).await?)
+        }
     };
+    let event =
+        ClaimReveal::from_payload(posted.leaf.payload()).map_err(|_| Problem::internal())?;
     let warnings = if event.is_unsalted() { vec!["unsalted"] } else { Vec::new() };
-    let bound = Some(event.bound);
-    let leaf = append(&app, event).await?;
-    let yes = Revealed { valid: true, bound, entry_id: Some(leaf), warnings };
-    let mut response = (StatusCode::CREATED, Json(yes)).into_response();
-    let location = HeaderValue::try_from(format!("/api/v1/log/{leaf}"));
-    response.headers_mut().insert(LOCATION, location.map_err(|_| Problem::internal())?);
-    Ok(response)
-}
-
-async fn append(app: &App, event: ClaimReveal) -> Result<u64, Problem> {
-    let entry = NewEntry::checked(&event, &app.origin);
-    Ok(append_entry(app, entry, &event.into()).await?.id())
+    let (bound, entry_id) = (Some(event.bound), Some(posted.leaf.id()));
+    posted.answer(Revealed { valid: true, bound, entry_id, warnings })
 }
 
 impl From<RevealError> for Problem {

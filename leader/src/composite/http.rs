@@ -1,8 +1,10 @@
 //! `POST /api/v1/composite/assemble` and `POST /api/v1/composite/compile`.
 
+use axum::extract::State;
 use axum::response::Response;
 use diogenes_common::canonical;
 use diogenes_common::manifest::MAX_DEPTH;
+use diogenes_common::server::Caller;
 use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::problem::Problem;
 use diogenes_common::wire::composite::{
@@ -19,6 +21,7 @@ use utoipa_axum::routes;
 
 use super::{compile, composite_problem};
 use crate::app::App;
+use crate::holders::{self, with_auth};
 
 /// The routes of this feature.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -52,28 +55,59 @@ async fn post_assemble(headers: HeaderMap, bytes: RawBody) -> Result<Response, P
 /// Compiles an assembled document, and what was attested about it, into one manifest.
 ///
 /// Everything that the composite states is checked again. The manifest is attested and verified as
-/// any other; `document.parts` has the parts. Nothing is stored.
+/// any other; `document.parts` has the parts. Nothing is stored, unless `record` is true: then the
+/// log records that the holder of `fingerprint` put the document together.
 #[utoipa::path(
     post,
     path = "/api/v1/composite/compile",
     tag = "composite",
-    request_body = CompileRequest,
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Repeats with this key and body find what the first one appended, for 24 h")
+    ),
+    request_body = CompileBody,
     responses(
         (status = 200, description = "The manifest", body = CompiledManifest),
+        (status = 201, description = "The manifest, which is recorded; `Location` names the entry", body = CompiledManifest),
         (status = 422, description = "The composite contradicts itself, or an attestation doesn't fit", body = ProblemBody, content_type = "application/problem+json"),
         (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-async fn post_compile(headers: HeaderMap, bytes: RawBody) -> Result<Response, Problem> {
+async fn post_compile(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    bytes: RawBody,
+) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
     // As above, one deeper: inside `composite`.
-    let value = body::value_within(&bytes, MAX_DEPTH + 4)?;
+    let mut value = body::value_within(&bytes, DEPTH)?;
     each_part::<PartView>("#/composite", &value["composite"])?;
     if value["composite"].is_object() {
         body::part::<CompositeView>("#/composite", &value["composite"])?;
     }
+    let is_recorded = value["record"] == true;
+    if let Some(members) = value.as_object_mut().filter(|_| is_recorded) {
+        members.remove("auth");
+    }
     let request: CompileRequest = body::from_value(&value)?;
-    canonical_json(&compile(request)?)
+    let mut compiled = compile(request)?;
+    if !is_recorded {
+        return canonical_json(&compiled);
+    }
+    let posted =
+        holders::post_within::<CompileRequest>(&app, &caller, &headers, &bytes, DEPTH, || Ok(()));
+    let posted = posted.await?;
+    compiled.log_entry_id = Some(posted.leaf.id());
+    compiled.entry_hash = Some(posted.leaf.entry_hash());
+    posted.answer(compiled)
+}
+
+/// How deep a body may nest.
+const DEPTH: usize = MAX_DEPTH + 4;
+
+with_auth! {
+    CompileBody: CompileRequest;
 }
 
 /// Reads every part by itself, so that a refusal names the one that does not fit.

@@ -29,8 +29,8 @@ use crate::auth;
 use crate::holders::ask_problem;
 use crate::idempotency::{Recalled, key_of, recall};
 use crate::keys::{self, KeyError};
+use crate::posted::stranger;
 use crate::sequencer::Appended;
-use crate::witnessing::network;
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -123,13 +123,12 @@ pub(super) async fn sender(app: &App, headers: &HeaderMap) -> Result<Sender, Pro
     Ok(auth::session(app, headers).await?.map_or(Sender::Anyone, Sender::Key))
 }
 
-/// Whose idempotency keys these are. Strangers share nothing: a key that one of them guesses is not
-/// another's.
+/// Whose idempotency keys these are.
 fn principal(sender: Sender, caller: &Caller) -> String {
     match sender {
         Sender::Operator => "operator".to_owned(),
         Sender::Key(fingerprint) => format!("key {fingerprint}"),
-        Sender::Anyone => format!("anyone at {}", network(caller.ip())),
+        Sender::Anyone => stranger(caller),
     }
 }
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use ::http::HeaderMap;
 use diogenes_common::config::AppendPolicy;
 use diogenes_common::event::{
-    AcceptRequest, AlertRequest, Attestation, ClaimRequest, ClaimReveal, EncryptedClaim,
-    EndorsementAcceptance, EndorsementAcceptanceRevocation, EndorsementOffer,
+    AcceptRequest, AlertRequest, Attestation, ClaimRequest, ClaimReveal, CompositeDocument,
+    EncryptedClaim, EndorsementAcceptance, EndorsementAcceptanceRevocation, EndorsementOffer,
     EndorsementRevocationAlert, EndorsementWithdrawal, KeyRegistration, KeyRevocation,
     KeySuccession, OfferRequest, Payload as _, RevokeAcceptanceRequest, TrustConfig,
     TrustConfigRequest, TrustConfigRevocation, TrustConfigRevocationRequest, WithdrawRequest,
@@ -24,6 +24,7 @@ use diogenes_common::server::Caller;
 use diogenes_common::shape::{self, Misfit};
 use diogenes_common::store::StoreError;
 use diogenes_common::view::NoEffect;
+use diogenes_common::wire::composite::CompileRequest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -246,6 +247,7 @@ async fn prepare(app: &App, event: Submitted, from: Origin<'_>) -> Result<Prepar
             asked::<TrustConfigRevocationRequest>(app, &event, from).await
         }
         EncryptedClaim::EVENT_TYPE => asked::<ClaimRequest>(app, &event, from).await,
+        CompositeDocument::EVENT_TYPE => asked::<CompileRequest>(app, &event, from).await,
         ClaimReveal::EVENT_TYPE => revealed(app, &event).await,
         "log_genesis"
         | "leader_epoch"

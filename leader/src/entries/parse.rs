@@ -2,9 +2,9 @@
 
 use diogenes_common::canonical::{self, JsonError};
 use diogenes_common::event::{
-    EncryptedClaim, EndorsementAcceptance, EndorsementAcceptanceRevocation, EndorsementOffer,
-    EndorsementRevocationAlert, EndorsementWithdrawal, KeyRevocation, KeySuccession, Payload as _,
-    TrustConfig, TrustConfigRevocation,
+    CompositeDocument, EncryptedClaim, EndorsementAcceptance, EndorsementAcceptanceRevocation,
+    EndorsementOffer, EndorsementRevocationAlert, EndorsementWithdrawal, KeyRevocation,
+    KeySuccession, Payload as _, TrustConfig, TrustConfigRevocation,
 };
 use diogenes_common::leaf::EventType;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub(crate) struct Submitted {
 }
 
 /// The event types that take an `auth` object.
-const WITH_AUTH: [&str; 10] = [
+const WITH_AUTH: [&str; 11] = [
     KeySuccession::EVENT_TYPE,
     KeyRevocation::EVENT_TYPE,
     EndorsementOffer::EVENT_TYPE,
@@ -35,6 +35,7 @@ const WITH_AUTH: [&str; 10] = [
     TrustConfig::EVENT_TYPE,
     TrustConfigRevocation::EVENT_TYPE,
     EncryptedClaim::EVENT_TYPE,
+    CompositeDocument::EVENT_TYPE,
 ];
 
 /// One event or many: they are answered differently.

@@ -24,7 +24,7 @@ use diogenes_common::view::NoEffect;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use http::post;
+pub(crate) use http::{post, post_within};
 
 use crate::app::{App, no_effect};
 use crate::auth::{Act, AuthError, AuthProof, auth_problem, authorize};

@@ -1,20 +1,20 @@
 //! `POST /api/v1/keys/register`, `/succeed`, `/revoke`.
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use diogenes_common::event::{Event, RevocationRequest, SuccessionRequest};
+use axum::response::Response;
+use diogenes_common::event::{
+    KeyRegistration, KeyRevocation, KeySuccession, Payload, RevocationRequest, SuccessionRequest,
+};
 use diogenes_common::keys::{Fingerprint, KeyAlgorithm};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::Hash;
 use diogenes_common::server::Caller;
 use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
-use diogenes_common::server::problem::Problem;
+use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::view::KeyState;
 use diogenes_common::wire::problem::ProblemBody;
-use http::header::{HeaderValue, LOCATION};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::app::App;
 use crate::auth::AuthProof;
+use crate::posted::{Once, Posted, once, stranger};
 
 /// The routes of this feature.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -126,9 +127,14 @@ struct Revoked {
     post,
     path = "/api/v1/keys/register",
     tag = "keys",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Repeats with this key and body find what the first one appended, for 24 h")
+    ),
     request_body = RegisterBody,
     responses(
         (status = 201, description = "Registered; `Location` names the entry", body = Registered),
+        (status = 200, description = "An earlier request with this Idempotency-Key did it", body = Registered),
         (status = 409, description = "The key is registered already", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The key or another member can't be used", body = ProblemBody, content_type = "application/problem+json"),
         (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
@@ -142,18 +148,36 @@ async fn post_register(
 ) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
     let RegisterBody { payload } = body::strict(&bytes)?;
-    app.limiter.take_unless_exempt(Class::KeyRegistration, caller.ip(), 1, &headers)?;
-    let request: RegistrationRequest = body::part("#/payload", &payload.into())?;
-    let checked = request
-        .check(&app.origin, app.clock.now(), app.require_key_proof)
-        .map_err(|error| registration_problem(&error, None))?;
-    let event = checked.event().clone();
-    let Event::KeyRegistration(registration) = &event else { return Err(Problem::internal()) };
-    let (fingerprint, algorithm) = (registration.fingerprint, registration.key_algorithm);
-    let pseudonym = registration.pseudonym.to_string();
-    let leaf = append_entry(&app, checked.into(), &event).await?;
-    let (log_entry_id, entry_hash) = (leaf.id(), leaf.entry_hash());
-    created(&leaf, Registered { fingerprint, pseudonym, algorithm, log_entry_id, entry_hash })
+    let posted = match once(&app, &headers, stranger(&caller), &bytes).await? {
+        Once::Before(posted) => posted,
+        Once::First(idempotency) => {
+            app.limiter.take_unless_exempt(Class::KeyRegistration, caller.ip(), 1, &headers)?;
+            let request: RegistrationRequest = body::part("#/payload", &payload.into())?;
+            let checked = request
+                .check(&app.origin, app.clock.now(), app.require_key_proof)
+                .map_err(|error| registration_problem(&error, None))?;
+            let event = checked.event().clone();
+            Posted::new(append_entry(&app, checked.into(), &event, idempotency).await?)
+        }
+    };
+    let event: KeyRegistration = event_of(&posted.leaf)?;
+    let body = Registered {
+        fingerprint: event.fingerprint,
+        pseudonym: event.pseudonym.to_string(),
+        algorithm: event.key_algorithm,
+        log_entry_id: posted.leaf.id(),
+        entry_hash: posted.leaf.entry_hash(),
+    };
+    posted.answer(body)
+}
+
+/// What an entry of this type says; an idempotency key that was used for another kind of request
+/// finds another one.
+fn event_of<P: Payload>(leaf: &Leaf) -> Result<P, Problem> {
+    P::from_payload(leaf.payload()).map_err(|_| {
+        let detail = "this Idempotency-Key was used for another kind of request";
+        Problem::new(Code::IdempotencyConflict, detail)
+    })
 }
 
 /// Replaces a key with another one, or recovers an expired one.
@@ -163,9 +187,14 @@ async fn post_register(
     post,
     path = "/api/v1/keys/succeed",
     tag = "keys",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Repeats with this key and body find what the first one appended, for 24 h")
+    ),
     request_body = SucceedBody,
     responses(
         (status = 201, description = "Succeeded; `Location` names the entry", body = Succeeded),
+        (status = 200, description = "An earlier request with this Idempotency-Key did it", body = Succeeded),
         (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
         (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -179,13 +208,23 @@ async fn post_succeed(
     body::require_type(&headers, &["application/json"])?;
     let asked: EndBody = body::strict(&bytes)?;
     let (auth, payload) = (asked.auth()?, asked.payload);
-    app.limiter.take_unless_exempt(Class::KeyRegistration, caller.ip(), 1, &headers)?;
-    let request = EndRequest { payload, auth: auth.as_ref(), caller: &caller, headers: &headers };
-    let event = succession(&app, request).await?;
-    let (old_fingerprint, new_fingerprint) = (event.old_fingerprint, event.new_fingerprint);
-    let leaf = append(&app, event).await?;
-    let (log_entry_id, entry_hash) = (leaf.id(), leaf.entry_hash());
-    created(&leaf, Succeeded { old_fingerprint, new_fingerprint, log_entry_id, entry_hash })
+    let posted = match once(&app, &headers, stranger(&caller), &bytes).await? {
+        Once::Before(posted) => posted,
+        Once::First(idempotency) => {
+            app.limiter.take_unless_exempt(Class::KeyRegistration, caller.ip(), 1, &headers)?;
+            let (auth, caller, headers) = (auth.as_ref(), &caller, &headers);
+            let event = succession(&app, EndRequest { payload, auth, caller, headers }).await?;
+            Posted::new(append(&app, event, idempotency).await?)
+        }
+    };
+    let event: KeySuccession = event_of(&posted.leaf)?;
+    let body = Succeeded {
+        old_fingerprint: event.old_fingerprint,
+        new_fingerprint: event.new_fingerprint,
+        log_entry_id: posted.leaf.id(),
+        entry_hash: posted.leaf.entry_hash(),
+    };
+    posted.answer(body)
 }
 
 /// Revokes a key, for good.
@@ -196,9 +235,14 @@ async fn post_succeed(
     post,
     path = "/api/v1/keys/revoke",
     tag = "keys",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "Repeats with this key and body find what the first one appended, for 24 h")
+    ),
     request_body = RevokeBody,
     responses(
         (status = 201, description = "Revoked; `Location` names the entry", body = Revoked),
+        (status = 200, description = "An earlier request with this Idempotency-Key did it", body = Revoked),
         (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
         (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -212,20 +256,20 @@ async fn post_revoke(
     body::require_type(&headers, &["application/json"])?;
     let asked: EndBody = body::strict(&bytes)?;
     let (auth, payload) = (asked.auth()?, asked.payload);
-    let request = EndRequest { payload, auth: auth.as_ref(), caller: &caller, headers: &headers };
-    let event = revocation(&app, request).await?;
-    let fingerprint = event.fingerprint;
-    let leaf = append(&app, event).await?;
-    let (log_entry_id, entry_hash) = (leaf.id(), leaf.entry_hash());
-    let status = KeyState::Revoked;
-    created(&leaf, Revoked { fingerprint, status, log_entry_id, entry_hash })
-}
-
-/// 201 with the entry's place.
-fn created(leaf: &Leaf, body: impl Serialize) -> Result<Response, Problem> {
-    let mut response = (StatusCode::CREATED, Json(body)).into_response();
-    let location = format!("/api/v1/log/{}", leaf.id());
-    let location = HeaderValue::try_from(location).map_err(|_| Problem::internal())?;
-    response.headers_mut().insert(LOCATION, location);
-    Ok(response)
+    let posted = match once(&app, &headers, stranger(&caller), &bytes).await? {
+        Once::Before(posted) => posted,
+        Once::First(idempotency) => {
+            let (auth, caller, headers) = (auth.as_ref(), &caller, &headers);
+            let event = revocation(&app, EndRequest { payload, auth, caller, headers }).await?;
+            Posted::new(append(&app, event, idempotency).await?)
+        }
+    };
+    let event: KeyRevocation = event_of(&posted.leaf)?;
+    let body = Revoked {
+        fingerprint: event.fingerprint,
+        status: KeyState::Revoked,
+        log_entry_id: posted.leaf.id(),
+        entry_hash: posted.leaf.entry_hash(),
+    };
+    posted.answer(body)
 }

@@ -16,6 +16,7 @@ pub(crate) use register::{BadRegistration, RegistrationRequest};
 
 use crate::app::{App, place_of};
 use crate::auth::{AuthError, auth_problem};
+use crate::idempotency::Idempotency;
 use crate::sequencer::{AppendError, Lifecycle, NewEntry, Outcome};
 
 /// Why a key can't be succeeded or revoked.
@@ -32,22 +33,24 @@ pub(crate) enum KeyError {
     Append(#[from] AppendError<std::convert::Infallible>),
 }
 
-/// Appends one event about a key.
-async fn append<P: Payload + Into<Event>>(
+/// Appends one event; repeats of the request will find it.
+pub(crate) async fn append<P: Payload + Into<Event>>(
     app: &App,
     payload: P,
+    idempotency: Option<Idempotency>,
 ) -> Result<Leaf, AppendError<std::convert::Infallible>> {
     let entry = NewEntry::checked(&payload, &app.origin);
-    append_entry(app, entry, &payload.into()).await
+    append_entry(app, entry, &payload.into(), idempotency).await
 }
 
 /// Appends one entry, which says what the event says.
-pub(crate) async fn append_entry(
+async fn append_entry(
     app: &App,
     entry: NewEntry,
     event: &Event,
+    idempotency: Option<Idempotency>,
 ) -> Result<Leaf, AppendError<std::convert::Infallible>> {
-    match app.sequencer.submit(Lifecycle::new(entry, event)).await? {
+    match app.sequencer.submit(Lifecycle::new(entry, event).remembered(idempotency)).await? {
         Outcome::Appended(appended) => {
             appended.leaves.into_iter().next().ok_or(AppendError::Internal)
         }
