@@ -160,3 +160,156 @@ fn warned_since(policy: &Policy, graph: &Graph) -> BTreeMap<Fingerprint, u64> {
                 .is_some_and(|number| scores[number] >= policy.min_score())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::statement::Category;
+    use crate::trust::{Edge, weight};
+
+    const VERA: u8 = 1;
+    const ADA: u8 = 2;
+    const BEN: u8 = 3;
+    const CLEO: u8 = 4;
+    const DAN: u8 = 5;
+
+    fn key(name: u8) -> Fingerprint {
+        Fingerprint::of_der(&[name])
+    }
+
+    fn edge(offer_entry_id: u64, from: u8, to: u8, weight: u32) -> Edge {
+        Edge {
+            offer_entry_id,
+            endorser: key(from),
+            endorsed: key(to),
+            category: Category::HumanAttestation,
+            institution: None,
+            weight: Millionths::new(weight).expect("0 to 1"),
+        }
+    }
+
+    fn policy(more: &Value) -> Policy {
+        let mut policy = json!({"anchors": [key(VERA)]});
+        policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Policy::read(&policy).unwrap()
+    }
+
+    fn alert(entry_id: u64, alerter: u8, compromised: u8) -> Alert {
+        Alert { compromised: key(compromised), entry_id, alerter: key(alerter) }
+    }
+
+    /// The example of the page: Vera trusts herself, and endorses Ada and Ben.
+    fn example() -> Vec<Edge> {
+        vec![
+            edge(10, VERA, ADA, 1_000_000),
+            edge(20, ADA, CLEO, weight(13, 20).get()),
+            edge(30, VERA, BEN, 1_000_000),
+            edge(40, BEN, CLEO, 1_000_000),
+        ]
+    }
+
+    #[test]
+    fn the_page_s_example_of_a_score() {
+        let verdict = assess(&policy(&json!({})), &key(CLEO), &Graph::new(example(), [], false));
+
+        assert_eq!(verdict.score.to_string(), "0.25");
+        assert_eq!(verdict.reason, Reason::Enough);
+        let path: Vec<_> =
+            verdict.best_path.iter().map(|step| (step.offer_entry_id, step.score.get())).collect();
+        assert_eq!(path, [(30, 500_000), (40, 250_000)]);
+
+        let without_ben: Vec<_> = example().into_iter().take(2).collect();
+        let verdict = assess(&policy(&json!({})), &key(CLEO), &Graph::new(without_ben, [], false));
+        assert_eq!(verdict.score.to_string(), "0.1625");
+        assert_eq!(
+            verdict.reason.to_string(),
+            "the best path gives a score of 0.1625, and 0.25 is wanted"
+        );
+    }
+
+    #[test]
+    fn the_page_s_example_of_disjoint_paths() {
+        let graph = Graph::new(example(), [], false);
+        let two = |min_score: f64| policy(&json!({"min_paths": 2, "min_score": min_score}));
+
+        let verdict = assess(&two(0.15), &key(CLEO), &graph);
+        assert!(verdict.meets());
+        assert_eq!(verdict.disjoint_paths.len(), 2);
+
+        let verdict = assess(&two(0.25), &key(CLEO), &graph);
+        assert_eq!(verdict.reason, Reason::FewPaths { found: 1, min_paths: 2 });
+    }
+
+    #[test]
+    fn the_page_s_example_of_an_alert() {
+        let halved = |alerts: &[Alert]| {
+            let graph = Graph::new(example(), alerts.iter().copied(), false);
+            assess(&policy(&json!({})), &key(CLEO), &graph)
+        };
+
+        // Vera warns of Ben before he endorses Cleo: once or twice, it is half.
+        for alerts in [&[alert(35, VERA, BEN)][..], &[alert(35, VERA, BEN), alert(36, ADA, BEN)]] {
+            let verdict = halved(alerts);
+            assert_eq!(verdict.score.to_string(), "0.1625");
+            assert_eq!(verdict.best_path[1].endorser, key(ADA));
+        }
+        // After he did it changes nothing; neither does somebody whom Vera does not trust.
+        assert_eq!(halved(&[alert(45, VERA, BEN)]).score.to_string(), "0.25");
+        assert_eq!(halved(&[alert(35, DAN, BEN)]).score.to_string(), "0.25");
+        // Without Ada the half is all there is.
+        let graph = Graph::new(example().split_off(2), [alert(35, VERA, BEN)], false);
+        let verdict = assess(&policy(&json!({})), &key(CLEO), &graph);
+        assert_eq!(verdict.score.to_string(), "0.125");
+        assert!(verdict.best_path[1].is_halved);
+    }
+
+    #[test]
+    fn an_anchor_needs_no_endorsement_and_a_stranger_has_no_path() {
+        let graph = Graph::new(example(), [], false);
+
+        let verdict = assess(&policy(&json!({"min_paths": 8})), &key(VERA), &graph);
+        assert_eq!((verdict.score, verdict.reason), (Millionths::ONE, Reason::Anchor));
+        for nobody in [DAN, 99] {
+            let graph = Graph::new([edge(1, DAN, CLEO, 1_000_000)], [], false);
+            let verdict = assess(&policy(&json!({})), &key(nobody), &graph);
+            assert_eq!((verdict.score, verdict.reason), (Millionths::ZERO, Reason::NoPath));
+            assert!(!verdict.meets());
+        }
+    }
+
+    #[test]
+    fn an_alert_counts_by_the_score_that_its_author_has_without_alerts() {
+        // Ada and Ben warn of each other before Cleo was endorsed: both count.
+        let mutual = [alert(11, ADA, BEN), alert(12, BEN, ADA)];
+        let verdict = assess(
+            &policy(&json!({"min_score": 0.000_001})),
+            &key(CLEO),
+            &Graph::new(example(), mutual, false),
+        );
+
+        assert_eq!(verdict.score.to_string(), "0.125");
+        assert!(verdict.best_path[1].is_halved);
+    }
+
+    #[test]
+    fn of_equal_paths_the_shortest_and_then_the_oldest_is_shown() {
+        let policy = policy(&json!({"decay": 1}));
+        let full = |id, from, to| edge(id, from, to, 1_000_000);
+        let ids = |edges: Vec<Edge>| -> Vec<u64> {
+            let verdict = assess(&policy, &key(CLEO), &Graph::new(edges, [], false));
+            verdict.best_path.iter().map(|step| step.offer_entry_id).collect()
+        };
+        let long = vec![full(1, VERA, ADA), full(2, ADA, BEN), full(3, BEN, CLEO)];
+        let with = |mut edges: Vec<Edge>, more: Edge| {
+            edges.push(more);
+            edges
+        };
+
+        assert_eq!(ids(long.clone()), [1, 2, 3]);
+        let short = with(long, full(9, ADA, CLEO));
+        assert_eq!(ids(short.clone()), [1, 9]);
+        assert_eq!(ids(with(with(short, full(8, DAN, CLEO)), full(10, VERA, DAN))), [10, 8]);
+    }
+}

@@ -222,3 +222,110 @@ impl Side {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statement::Category;
+    use crate::trust::{Millionths, assess};
+
+    const ANCHOR: u64 = 1;
+    const FRIEND: u64 = 2;
+    const POPULAR: u64 = 3;
+    const SIGNER: u64 = 4;
+    const STRANGERS: u64 = 1_000_000;
+
+    fn key(number: u64) -> Fingerprint {
+        Fingerprint::of_der(&number.to_be_bytes())
+    }
+
+    fn edge(offer_entry_id: u64, from: u64, to: u64) -> Edge {
+        Edge {
+            offer_entry_id,
+            endorser: key(from),
+            endorsed: key(to),
+            category: Category::HumanAttestation,
+            institution: None,
+            weight: Millionths::ONE,
+        }
+    }
+
+    /// The signer and the popular key received 1,000 endorsements each, all but one of strangers.
+    fn crowd() -> Vec<Edge> {
+        let strangers = (0..999).flat_map(|at| {
+            let stranger = STRANGERS + at;
+            [edge(100 + 2 * at, stranger, SIGNER), edge(101 + 2 * at, stranger, POPULAR)]
+        });
+        let path = [edge(1, ANCHOR, FRIEND), edge(2, FRIEND, POPULAR), edge(3, POPULAR, SIGNER)];
+        strangers.chain(path).collect()
+    }
+
+    fn load<'e>(round: &Round, edges: impl IntoIterator<Item = &'e Edge>) -> Vec<Edge> {
+        let fits = |edge: &&Edge| round.keys.contains(&round.side.ends(edge).0);
+        edges.into_iter().filter(fits).take(round.room + 1).cloned().collect()
+    }
+
+    #[test]
+    fn strangers_cannot_hide_a_signer_by_endorsing_it() {
+        let policy = Policy::of_anchor(key(ANCHOR));
+        let edges = crowd();
+        let mut walk = Walk::new(&policy, key(SIGNER));
+        let mut sides = Vec::new();
+        while let Some(round) = walk.next_round() {
+            sides.push((round.side, round.keys.len()));
+            // Nobody asks who endorsed the strangers.
+            assert!(round.keys.len() < 10);
+            let loaded = load(&round, &edges);
+            walk.take(round, loaded);
+        }
+        walk.hear([]);
+        assert_eq!(walk.next_round(), None);
+
+        assert_eq!(sides, [(Side::Received, 1), (Side::Given, 1), (Side::Given, 1)]);
+        let verdict = assess(&policy, &key(SIGNER), &walk.finish());
+        assert_eq!(verdict.score.get(), 125_000);
+        assert!(!verdict.is_truncated);
+    }
+
+    #[test]
+    fn an_anchor_needs_no_walk() {
+        let policy = Policy::of_anchor(key(ANCHOR));
+        assert_eq!(Walk::new(&policy, key(ANCHOR)).next_round(), None);
+    }
+
+    #[test]
+    fn a_walk_ends_where_no_more_fits_and_says_so() {
+        let policy = Policy::of_anchor(key(ANCHOR));
+        let mut walk = Walk::new(&policy, key(SIGNER));
+        let round = walk.next_round().unwrap();
+        assert_eq!(round.room, MAX_EDGES);
+
+        let many = (0..=round.room as u64).map(|at| edge(10 + at, STRANGERS, SIGNER));
+        walk.take(round, many);
+
+        assert_eq!(walk.next_round(), None);
+        assert!(walk.finish().is_truncated());
+    }
+
+    #[test]
+    fn those_who_warn_are_looked_for_and_only_if_it_matters() {
+        let policy = Policy::of_anchor(key(ANCHOR));
+        let edges = [edge(10, ANCHOR, FRIEND), edge(20, FRIEND, SIGNER), edge(30, ANCHOR, POPULAR)];
+        let asked_for = |alerts: &[Alert]| {
+            let mut walk = Walk::new(&policy, key(SIGNER));
+            while let Some(round) = walk.next_round() {
+                let loaded = load(&round, &edges[..2]);
+                walk.take(round, loaded);
+            }
+            assert_eq!(walk.endorsers(), BTreeSet::from([key(ANCHOR), key(FRIEND)]));
+            walk.hear(alerts.iter().copied());
+            walk.next_round().map(|round| round.keys)
+        };
+        let alert =
+            |entry_id, alerter| Alert { compromised: key(FRIEND), entry_id, alerter: key(alerter) };
+
+        assert_eq!(asked_for(&[alert(15, POPULAR)]), Some(vec![key(POPULAR)]));
+        assert_eq!(asked_for(&[alert(25, POPULAR), alert(15, ANCHOR)]), None);
+        assert_eq!(asked_for(&[]), None);
+    }
+}
