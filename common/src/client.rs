@@ -1,6 +1,9 @@
 //! How a node asks other nodes: to addresses that its operator chose, for answers of bounded size,
 //! in bounded time.
 
+mod courier;
+mod guard;
+
 use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,6 +22,9 @@ use serde::de::DeserializeOwned;
 
 use crate::exit::Failure;
 use crate::retry::LONGEST;
+
+pub use courier::{Answered, Courier, PATIENCE, Undelivered};
+pub use guard::{Ground, MAX_URL_BYTES, Refused, Rules, Target, TargetError, judge};
 
 /// The usual cap of an answer.
 pub const USUAL_ANSWER: usize = 1024 * 1024;
@@ -299,22 +305,7 @@ impl Client {
     /// A connection must stand within 5 s, and an answer must begin and go on within 30 s; a request
     /// as a whole takes at most two minutes unless [`Asking::within`] says otherwise.
     pub fn new(role: &str, version: &str, reach: Reach) -> Result<Self, Failure> {
-        // The second to ask finds the first one's provider installed.
-        let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .user_agent(format!("diogenes-{role}/{version}"))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .dns_resolver(Arc::new(Resolver { reach }))
-            .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(30))
-            .timeout(Duration::from_secs(120))
-            .http1_max_headers(100)
-            .http2_max_header_list_size(16 * 1024)
-            .pool_idle_timeout(Duration::from_secs(8))
-            .tcp_nodelay(true)
-            .build();
+        let client = builder(role, version).dns_resolver(Arc::new(Resolver { reach })).build();
         client.map(Self).map_err(|error| {
             Failure::unsafe_state("client", error, "check the certificates of this machine")
         })
@@ -357,6 +348,24 @@ impl Client {
     ) -> Result<T, FetchError> {
         self.post(node, path).with_json(body)?.json().await
     }
+}
+
+/// What all clients have in common; the look-up of names is theirs.
+fn builder(role: &str, version: &str) -> reqwest::ClientBuilder {
+    // The second to ask finds the first one's provider installed.
+    let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(format!("diogenes-{role}/{version}"))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(5))
+        .read_timeout(Duration::from_secs(30))
+        .timeout(Duration::from_secs(120))
+        .http1_max_headers(100)
+        .http2_max_header_list_size(16 * 1024)
+        .pool_idle_timeout(Duration::from_secs(8))
+        .tcp_nodelay(true)
 }
 
 impl Asking {
@@ -509,15 +518,20 @@ fn bounded(coded: impl Read, limit: usize) -> Result<Bytes, FetchError> {
     if plain.len() > limit { Err(FetchError::TooLarge { limit }) } else { Ok(plain.into()) }
 }
 
-fn network(error: &reqwest::Error) -> FetchError {
-    let kind = if error.is_timeout() {
+/// What kind of fault it is.
+fn fault(error: &reqwest::Error) -> NetworkFault {
+    tracing::debug!(error = error as &dyn std::error::Error, "a request failed");
+    if error.is_timeout() {
         NetworkFault::Timeout
     } else if error.is_connect() {
         NetworkFault::Connect
     } else {
         NetworkFault::Broken
-    };
-    tracing::debug!(error = error as &dyn std::error::Error, "a request failed");
+    }
+}
+
+fn network(error: &reqwest::Error) -> FetchError {
+    let kind = fault(error);
     let host = error.url().and_then(Url::host_str).unwrap_or("the peer").to_owned();
     FetchError::Network { host, kind }
 }
@@ -576,8 +590,9 @@ pub fn is_public(address: IpAddr) -> bool {
                 [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
                     is_public_v4(embedded(high, low))
                 }
-                // Teredo and documentation; everything else global lies in 2000::/3.
-                [0x2001, 0 | 0x0db8, ..] => false,
+                // Protocols of the IETF (Teredo, benchmarks, ORCHID) and documentation; everything
+                // else global lies in 2000::/3.
+                [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
                 [first, ..] => first & 0xe000 == 0x2000,
             }
         }
