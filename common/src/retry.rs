@@ -60,9 +60,25 @@ impl Retry {
     }
 }
 
+/// The wait after so many failures before the last one, from a table whose last step is repeated,
+/// lengthened by up to a tenth so that those who failed together do not come back together.
+pub fn stepped(steps: &[Duration], failures: usize, chance: u16) -> Duration {
+    let step = steps.get(failures).or(steps.last()).copied().unwrap_or(LONGEST);
+    step + step.mul_f64(f64::from(chance) / f64::from(u16::MAX) / 10.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_walked_to_its_end_with_a_tenth_of_jitter() {
+        let table = [Duration::from_secs(1), Duration::from_secs(10)];
+        let waits = [0, 1, 2, 9].map(|failures| stepped(&table, failures, 0).as_secs());
+
+        assert_eq!(waits, [1, 10, 10, 10]);
+        assert_eq!(stepped(&table, 1, u16::MAX), Duration::from_secs(11));
+    }
 
     #[test]
     fn waits_grow_with_jitter_and_stay_below_a_minute() {

@@ -24,6 +24,7 @@ use crate::cosigning::Cosigning;
 use crate::metrics::Metrics;
 use crate::sequencer::{AppendError, Handle, NotSigning};
 use crate::start;
+use crate::webhooks::Webhooks;
 
 /// The leader as its handlers see it. Clones share one state.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub(crate) struct Parts {
     pub(crate) round: watch::Sender<Option<Arc<str>>>,
     /// How checkpoints get their cosignatures.
     pub(crate) cosigning: Cosigning,
+    /// Who is told of entries.
+    pub(crate) webhooks: Webhooks,
     pub(crate) operator: PublicKey,
     pub(crate) origin: Origin,
     pub(crate) token: OperatorToken,

@@ -24,6 +24,7 @@ mod sequencer;
 mod serve;
 mod start;
 mod trust;
+mod webhooks;
 mod witnessing;
 
 pub use commands::main;

@@ -8,6 +8,7 @@ use diogenes_common::telemetry;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::auth::REFUSALS;
+use crate::webhooks::WebhookMetrics;
 
 /// Everything that a leader counts besides what every node counts.
 pub(crate) struct Metrics {
@@ -36,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) unwitnessed: IntGauge,
     pub(crate) logins: IntCounter,
     pub(crate) auth_refusals: IntCounterVec,
+    pub(crate) webhooks: WebhookMetrics,
     chain: ChainMetrics,
 }
 
@@ -132,6 +134,7 @@ impl Metrics {
             ),
             logins: node.counter("diogenes_logins_total", "Sessions that were given to keys."),
             auth_refusals: auth_refusals(node),
+            webhooks: WebhookMetrics::register(node),
             chain: ChainMetrics::register(node),
         }
     }

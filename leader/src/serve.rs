@@ -35,6 +35,7 @@ use crate::boot::{self, Booted};
 use crate::cosigning::{self, Asked, Cosigning, Decided, Publisher};
 use crate::metrics::Metrics;
 use crate::sequencer::{ClockGuard, GuardKeeper, Parts, Sequencer};
+use crate::webhooks::{self, Webhooks};
 use crate::{
     claims, composite, endorsements, entries, federation, keys, operator, trust, witnessing,
 };
@@ -136,6 +137,7 @@ impl Leader {
             round,
             facts,
             cosigning: Cosigning::new(&decided),
+            webhooks: Webhooks::from_settings(settings, clock.clone(), origin.clone())?,
             limiter,
             operator: operator.public().clone(),
             auth: Auth::new(&booted.session_key, &origin, settings.value(&LEGACY_CHALLENGE)),
@@ -217,6 +219,7 @@ impl Leader {
         }
         tasks.spawn_essential("status", federation::status(app.clone(), tasks.token()));
         tasks.spawn_essential("checkpoints", app.store.clone().keep_folded(tasks.token()));
+        tasks.spawn_essential("webhooks", webhooks::tell(app.clone(), tasks.token()));
         tasks.spawn_essential("upkeep", upkeep(app.clone(), tasks.token()));
         let data_dir = self.settings.value(&DATA_DIR);
         tasks.spawn_essential("disk", watch_disk(data_dir, self.min_free, tasks.token()));
@@ -304,6 +307,7 @@ fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
         .merge(of(Class::Federation, witnessing::router()))
         .merge(of(Class::Federation, federation::router()))
         .merge(of(Class::Query, operator::router()))
+        .merge(of(Class::Query, webhooks::router()))
         .merge(read::router(limiter))
 }
 
@@ -323,6 +327,9 @@ async fn upkeep(app: App, stop: CancellationToken) -> Result<(), Failure> {
         }
         if let Err(error) = app.store.expire_remembered(now).await {
             tracing::warn!(%error, "old idempotency keys could not be deleted");
+        }
+        if let Err(error) = webhooks::tidy(&app, now).await {
+            tracing::warn!(%error, "old deliveries could not be deleted");
         }
         if let Err(error) = auth::forget_challenges(&app, now).await {
             tracing::warn!(%error, "old challenges could not be deleted");

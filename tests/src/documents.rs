@@ -6,12 +6,11 @@ use diogenes_common::config::{ROWS, Row};
 use diogenes_common::files::Role;
 
 /// Settings that are read and checked, and that nothing in this version looks at.
-pub const WITHOUT_EFFECT: [&str; 9] = [
+pub const WITHOUT_EFFECT: [&str; 8] = [
     "DIOGENES_PEERS",
     "ENDORSEMENT_ACTIVATION_DELAY_SECONDS",
     "GRAPH_TRAVERSAL_TIMEOUT_SECONDS",
     "GRAPH_TRAVERSAL_CACHE_TTL_SECONDS",
-    "WEBHOOK_ALLOW_PRIVATE",
     "VERIFY_SCHEDULE",
     "BACKUP_SCHEDULE",
     "BACKUP_DIR",

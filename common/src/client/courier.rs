@@ -50,14 +50,15 @@ pub enum Undelivered {
 impl Courier {
     /// A courier under these rules, without redirects, cookies or proxies of the environment.
     pub fn new(role: &str, version: &str, rules: Rules) -> Result<Self, Failure> {
-        Self::with_names(role, version, rules, Arc::new(SystemNames), PATIENCE)
+        let names: Arc<dyn Resolve> = Arc::new(SystemNames);
+        Self::with_names(role, version, rules, &names, PATIENCE)
     }
 
     fn with_names(
         role: &str,
         version: &str,
         rules: Rules,
-        names: Arc<dyn Resolve>,
+        names: &Arc<dyn Resolve>,
         patience: Duration,
     ) -> Result<Self, Failure> {
         let rules = Arc::new(rules);

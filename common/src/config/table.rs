@@ -144,8 +144,10 @@ settings! {
     /// Seconds for which answers about the endorsement graph are kept.
     GRAPH_TRAVERSAL_CACHE_TTL_SECONDS: u32 =
         "GRAPH_TRAVERSAL_CACHE_TTL_SECONDS", Default::Same("60"), LOGS;
-    /// Whether webhooks may point to private addresses.
+    /// Whether webhooks may lead to private networks by https; never to this machine or the link.
     WEBHOOK_ALLOW_PRIVATE: bool = "WEBHOOK_ALLOW_PRIVATE", Default::Same("false"), LEADER;
+    /// Networks that webhooks may lead to whatever they are, by plain http and on any port: for labs.
+    WEBHOOK_ALLOW: Networks = "WEBHOOK_ALLOW", Default::Same(""), LEADER;
     /// When the whole log is verified (cron with seconds); empty is never.
     VERIFY_SCHEDULE: Option<Schedule> = "VERIFY_SCHEDULE", Default::Same("0 17 3 * * *"), LOGS;
     /// When a backup is made (cron with seconds); empty is never.

@@ -97,6 +97,7 @@ codes! {
     TypeNotSigned 409 "type_not_signed" "The signature does not cover the attestation's type";
     EndorsementConflict 409 "endorsement_conflict" "The endorsement is not in a state that allows this";
     EndorsementCapacityExceeded 409 "endorsement_capacity_exceeded" "The key has no endorsement left to give";
+    WebhookLimitReached 409 "webhook_limit_reached" "The key has as many webhooks as one may have";
     IdempotencyInProgress 409 "idempotency_in_progress" "The first request with this Idempotency-Key is still running";
     IdempotencyConflict 422 "idempotency_conflict" "This Idempotency-Key was used for another body";
 

@@ -65,12 +65,14 @@ static SQLITE: LazyLock<Migrator> = migrations!("sqlite":
     2 "0002_identity.sql" "identity",
     3 "0003_auth.sql" "auth",
     4 "0004_trust.sql" "trust",
+    5 "0005_webhooks.sql" "webhooks",
 );
 static POSTGRES: LazyLock<Migrator> = migrations!("postgres":
     1 "0001_initial.sql" "initial",
     2 "0002_identity.sql" "identity",
     3 "0003_auth.sql" "auth",
     4 "0004_trust.sql" "trust",
+    5 "0005_webhooks.sql" "webhooks",
 );
 
 fn migrator(pool: &Pool) -> &'static Migrator {

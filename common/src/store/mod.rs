@@ -25,6 +25,7 @@ mod trust;
 mod trust_lists;
 mod url;
 mod views;
+mod webhooks;
 
 use std::fs;
 use std::io;
@@ -63,6 +64,10 @@ pub use search::{MAX_FOUND, Matches, Referent, Span};
 pub use standing::Standing;
 pub use trust_lists::{EndorsementSide, Window};
 pub use url::{DatabaseUrl, UrlError};
+pub use webhooks::{
+    Advance, Announcement, Attempt, DeliveryRow, DueMessage, Subscription, TurnRecord, WebhookKeys,
+    WebhookPut, WebhookRow, WebhookState,
+};
 
 /// A node's database. Clones share connections and caches.
 #[derive(Clone, Debug)]

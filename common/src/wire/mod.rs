@@ -16,6 +16,7 @@ mod schema;
 pub mod status;
 pub mod trust;
 pub mod verify;
+pub mod webhooks;
 pub mod witnesses;
 
 #[cfg(feature = "shell")]

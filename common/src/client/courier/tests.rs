@@ -72,7 +72,8 @@ fn rules(listed: &str) -> Rules {
 /// One delivery by a courier of its own.
 async fn post(url: &str, listed: &str, names: Arc<Names>) -> Result<Answered, Undelivered> {
     let patience = Duration::from_secs(5);
-    let courier = Courier::with_names("test", "0", rules(listed), names, patience).unwrap();
+    let names: Arc<dyn Resolve> = names;
+    let courier = Courier::with_names("test", "0", rules(listed), &names, patience).unwrap();
     let target = Target::parse(url, &rules(listed)).unwrap();
     courier.post(&target, HeaderMap::new(), Bytes::from_static(b"{}")).await
 }
@@ -143,17 +144,18 @@ async fn a_receiver_says_when_to_come_back() {
 async fn who_is_gone_or_silent_is_a_fault_of_the_network() {
     let silent = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
-    let (rules, names) = (rules("127.0.0.2"), Names::of(&[&[]]));
+    let names: Arc<dyn Resolve> = Names::of(&[&[]]);
+    let rules = rules("127.0.0.2");
     let patience = Duration::from_millis(100);
-    let courier = Courier::with_names("test", "0", rules.clone(), names, patience).unwrap();
-    let post = async |url: &str| {
+    let courier = Courier::with_names("test", "0", rules.clone(), &names, patience).unwrap();
+    let send = async |url: &str| {
         let target = Target::parse(url, &rules).unwrap();
         courier.post(&target, HeaderMap::new(), Bytes::new()).await
     };
 
-    let slow = post(&format!("http://127.0.0.2:{port}/")).await;
+    let slow = send(&format!("http://127.0.0.2:{port}/")).await;
     drop(silent);
-    let gone = post(&format!("http://127.0.0.2:{port}/")).await;
+    let gone = send(&format!("http://127.0.0.2:{port}/")).await;
 
     assert_eq!(slow, Err(Undelivered::Network(NetworkFault::Timeout)));
     assert_eq!(gone, Err(Undelivered::Network(NetworkFault::Connect)));
