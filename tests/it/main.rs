@@ -30,4 +30,5 @@ mod trust_reads;
 mod unsafe_state;
 mod verify;
 mod view_rows;
+mod webhooks;
 mod witness_serve;

@@ -9,3 +9,4 @@ mod outages;
 mod reads;
 mod searches;
 mod views;
+mod webhooks;

@@ -183,7 +183,7 @@ pub struct TurnRecord {
 }
 
 /// One message of the delivery log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryRow {
     /// Of which entry.
     pub entry_id: u64,
