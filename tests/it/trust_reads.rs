@@ -234,6 +234,8 @@ async fn alerts_stand_until_their_author_withdraws_the_endorsement(place: Place)
     assert_eq!((&shown["entry_id"], &shown["reason"]), (&json!(id), &alert["reason"]));
     assert_eq!(shown["endorser_fingerprint"], alice.fingerprint());
     assert_eq!(shown["evidence"], alert["evidence"]);
+    let record = alike(&site, &follower, &format!("/api/v1/keys/{}", bob.fingerprint())).await;
+    assert_eq!(record["alerts"], 1);
     let again = ask(leader, alice, "/endorsements/revocation-alert", &alert).await;
     assert_eq!((again.status, again.problem().as_str()), (409, "endorsement_conflict"));
 

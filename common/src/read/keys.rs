@@ -12,7 +12,7 @@ use crate::event::text::Name;
 use crate::keys::Fingerprint;
 use crate::server::body::Path;
 use crate::server::problem::{Code, Problem};
-use crate::store::{Order, Span, Store, StoreError};
+use crate::store::{Order, Span, Store, StoreError, Window};
 use crate::view::KeyRow;
 use crate::wire::keys::{KeyList, KeyRecord, KeyStatus, KeySummary, is_asserted};
 use crate::wire::problem::ProblemBody;
@@ -116,7 +116,10 @@ pub(super) async fn record(
         Some(old) => reads.store().key(old).await?,
         None => None,
     };
-    let record = KeyRecord::at(key, as_of.at, predecessor.as_ref().is_some_and(is_asserted));
+    let none = Window { offset: 0, limit: 0 };
+    let (_, alerts) = reads.store().alerts_of(&key.fingerprint, none).await?;
+    let asserted = predecessor.as_ref().is_some_and(is_asserted);
+    let record = KeyRecord { alerts, ..KeyRecord::at(key, as_of.at, asserted) };
     Ok(json(&record, Freshness::Brief, &headers))
 }
 

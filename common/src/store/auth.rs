@@ -30,7 +30,7 @@ pub struct ChallengeRow {
 }
 
 /// How long a challenge is known beyond its time, so that who comes late is told why.
-const KNOWN_MILLIS: i64 = 3_600_000;
+const KNOWN_MILLIS: i64 = 600_000;
 
 type StoredChallenge = (String, String, String, String, i64, i64, Option<i64>);
 
@@ -85,7 +85,7 @@ impl Store {
         Ok(self.write(SQL, values![challenge_id.as_str(), now.millis()]).await? == 1)
     }
 
-    /// Deletes the challenges that expired more than an hour ago; answers how many.
+    /// Deletes the challenges that expired more than ten minutes ago; answers how many.
     pub async fn expire_challenges(&self, now: Timestamp) -> Result<u64, StoreError> {
         const SQL: Sql = Sql::same("DELETE FROM local_challenges WHERE expires_at <= $1");
         self.write(SQL, values![now.millis() - KNOWN_MILLIS]).await

@@ -44,6 +44,9 @@ pub struct KeyRecord {
     /// Whether its end, or that of the key whose place it took, rests on the leader's word that
     /// the holder wanted it.
     pub leader_asserted: bool,
+    /// How many of its endorsers warn now that it is compromised.
+    #[serde(default)]
+    pub alerts: u64,
     /// The instant that the answer is about: that of the served head, unless another was asked for.
     pub as_of: Timestamp,
 }
@@ -135,6 +138,7 @@ impl KeyRecord {
             first_entry_id: key.first_entry_id,
             proof_of_possession: key.proven,
             succeeds: key.succeeds,
+            alerts: 0,
             as_of,
         }
     }

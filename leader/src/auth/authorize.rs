@@ -157,7 +157,10 @@ pub(super) async fn answered(
 ) -> Result<Answered, AuthError> {
     let (network, steady) = (network(caller.ip()), app.clock.steady_millis());
     let tries = &app.auth.wrong_signatures;
-    tries.lock().unwrap_or_else(PoisonError::into_inner).may_try(&network, steady)?;
+    // Whoever has to revoke a key does not wait for those who share the network.
+    if of.action != Action::Revoke {
+        tries.lock().unwrap_or_else(PoisonError::into_inner).may_try(&network, steady)?;
+    }
     let challenge = app.store.challenge(given.challenge_id).await?.ok_or(Unanswerable::Unknown)?;
     challenge::judge(&challenge, &of, app.clock.now())?;
     if let Some((key, answer)) = check(app, &challenge, given, &of).await? {

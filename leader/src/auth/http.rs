@@ -98,12 +98,13 @@ struct ChallengeGiven {
 )]
 async fn post_challenge(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     bytes: RawBody,
 ) -> Result<Response, Problem> {
     body::require_type(&headers, JSON)?;
     let ChallengeRequest { fingerprint, recovery, purpose } = body::strict(&bytes)?;
-    let given = give_challenge(&app, fingerprint, purpose, recovery).await;
+    let given = give_challenge(&app, &caller, fingerprint, purpose, recovery).await;
     let challenge = counted(&app, given)?;
     let signing_input = challenge::claim(&challenge, &app.origin, None).signed_bytes();
     Ok(private(ChallengeGiven {

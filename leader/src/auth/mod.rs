@@ -10,8 +10,9 @@ mod sensitive;
 mod token;
 mod tries;
 
-use std::sync::Mutex;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use ::http::HeaderMap;
 use diogenes_common::clock::Timestamp;
@@ -40,6 +41,9 @@ use authorize::{Answered, Given, answered, verify_password};
 /// The most challenges that are kept at once. They fill a disk, not the memory: 200 MB.
 const MAX_CHALLENGES: u64 = 1_000_000;
 
+/// The most challenges that one network gets in 15 minutes: it can't keep the others from theirs.
+const MAX_CHALLENGES_OF_NETWORK: u32 = 50_000;
+
 /// What authentication knows beside the database.
 pub(crate) struct Auth {
     tokens: Tokens,
@@ -47,6 +51,8 @@ pub(crate) struct Auth {
     wrong_passwords: Mutex<Tries<(Fingerprint, Shown)>>,
     /// By network.
     wrong_signatures: Mutex<Tries<String>>,
+    /// By the wider network that somebody may have all of.
+    given_challenges: Mutex<Tries<String>>,
     accepts_legacy: bool,
     /// How many challenges are kept, as far as this process knows.
     challenges: AtomicU64,
@@ -144,6 +150,7 @@ impl Auth {
             passwords: Passwords::default(),
             wrong_passwords: Mutex::default(),
             wrong_signatures: Mutex::default(),
+            given_challenges: Mutex::new(Tries::up_to(MAX_CHALLENGES_OF_NETWORK)),
             accepts_legacy,
             challenges: AtomicU64::new(0),
         }
@@ -154,10 +161,18 @@ impl Auth {
 /// key, so it can't tell.
 async fn give_challenge(
     app: &App,
+    caller: &Caller,
     fingerprint: Fingerprint,
     purpose: Purpose,
     recovery: bool,
 ) -> Result<ChallengeRow, AuthError> {
+    {
+        let (network, steady) = (wide_network(caller.ip()), app.clock.steady_millis());
+        let given = &app.auth.given_challenges;
+        let mut given = given.lock().unwrap_or_else(PoisonError::into_inner);
+        given.may_try(&network, steady)?;
+        given.failed(&network, steady);
+    }
     if app.auth.challenges.fetch_add(1, Ordering::Relaxed) >= MAX_CHALLENGES {
         app.auth.challenges.fetch_sub(1, Ordering::Relaxed);
         return Err(AuthError::Crowded);
@@ -166,6 +181,15 @@ async fn give_challenge(
     let challenge = challenge::give(fingerprint, purpose, recovery, app.clock.now(), random);
     app.store.put_challenge(&challenge).await?;
     Ok(challenge)
+}
+
+/// The network that one customer of a provider commonly has: all of an IPv6 /48, 256 IPv4
+/// addresses.
+fn wide_network(client: IpAddr) -> String {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => format!("{}/24", Ipv4Addr::from_bits(v4.to_bits() >> 8 << 8)),
+        IpAddr::V6(v6) => format!("{}/48", Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80)),
+    }
 }
 
 /// Deletes old challenges and counts those that are left.
@@ -269,5 +293,28 @@ async fn set_password(
         Ok(fingerprint)
     } else {
         Err(AuthError::PasswordRaced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_network_takes_no_more_than_its_share_of_the_challenges() {
+        let wide = |address: &str| wide_network(address.parse().unwrap());
+        assert_eq!(wide("192.0.2.77"), "192.0.2.0/24");
+        assert_eq!(wide("::ffff:192.0.2.77"), "192.0.2.0/24");
+        assert_eq!(wide("2001:db8:7:1::1"), wide("2001:db8:7:ffff::2"));
+        assert_ne!(wide("2001:db8:7::1"), wide("2001:db8:8::1"));
+
+        let mut given = Tries::up_to(2);
+        let (here, elsewhere) = (wide("192.0.2.1"), wide("192.0.3.1"));
+        for _ in 0..2 {
+            assert_eq!(given.may_try(&here, 0), Ok(()));
+            given.failed(&here, 0);
+        }
+        assert!(given.may_try(&here, 1).is_err());
+        assert_eq!(given.may_try(&elsewhere, 1), Ok(()));
     }
 }

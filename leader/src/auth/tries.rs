@@ -1,5 +1,5 @@
-//! How often somebody may fail: counted per key and per network, within bounded memory. Pure; the
-//! time is passed in.
+//! How often somebody may fail, or ask: counted per key and per network, within bounded memory.
+//! Pure; the time is passed in.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -19,6 +19,8 @@ pub(super) struct Tries<W> {
     /// In the order in which the windows began, which is that in which they end.
     begun: VecDeque<W>,
     room: usize,
+    /// How many tries may fail within one window.
+    most: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +31,22 @@ struct Window {
 
 /// Too many tries failed: when the next one is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many wrong answers or passwords; wait {} seconds", .0.as_millis().div_ceil(1000))]
+#[error(
+    "too many challenges, wrong answers or wrong passwords; wait {} seconds",
+    .0.as_millis().div_ceil(1000)
+)]
 pub(crate) struct Wait(pub(super) Duration);
 
 impl<W> Default for Tries<W> {
     fn default() -> Self {
-        Self { windows: HashMap::new(), begun: VecDeque::new(), room: MAX_COUNTED }
+        Self::up_to(MAX_FAILED)
+    }
+}
+
+impl<W> Tries<W> {
+    /// So many may fail within one window.
+    pub(super) fn up_to(most: u32) -> Self {
+        Self { windows: HashMap::new(), begun: VecDeque::new(), room: MAX_COUNTED, most }
     }
 }
 
@@ -44,7 +56,7 @@ impl<W: Clone + Eq + Hash> Tries<W> {
         let Some(window) = self.windows.get(who) else { return Ok(()) };
         let left = window.since.saturating_add(WINDOW_MILLIS).saturating_sub(now);
         match u64::try_from(left) {
-            Ok(left) if left > 0 && window.failed >= MAX_FAILED => {
+            Ok(left) if left > 0 && window.failed >= self.most => {
                 Err(Wait(Duration::from_millis(left)))
             }
             _ => Ok(()),
