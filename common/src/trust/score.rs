@@ -5,7 +5,7 @@
 //! score(next)   = floor(score(previous) * floor(decay * weight))     in millionths
 //! ```
 //!
-//! The best path of at most `max_depth` steps counts. The work is at most `2 * max_depth + 3` looks
+//! The best path of at most `max_depth` steps counts. The work is at most `3 * max_depth + 8` looks
 //! at each of [`MAX_EDGES`](super::MAX_EDGES) endorsements, and one bounded matching.
 
 use std::collections::BTreeMap;
