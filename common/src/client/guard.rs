@@ -99,6 +99,9 @@ impl Target {
             return Err(TargetError::NotAUrl);
         }
         let url: Url = text.parse().map_err(|_| TargetError::NotAUrl)?;
+        if url.as_str().len() > MAX_URL_BYTES {
+            return Err(TargetError::NotAUrl);
+        }
         let is_https = match url.scheme() {
             "https" => true,
             "http" => false,
@@ -305,6 +308,8 @@ mod tests {
     #[test]
     fn a_url_is_judged_by_its_text_as_far_as_that_goes() {
         let long = format!("https://receiver.example/{}", "a".repeat(MAX_URL_BYTES));
+        let longer_when_written_out =
+            format!("https://receiver.example/{}", " ".repeat(MAX_URL_BYTES / 2)) + "x";
         let not_public = || Err(TargetError::Address(Refused::NotPublic));
         for (text, expected) in [
             ("https://receiver.example/hook?key=1", Ok(Ground::Public)),
@@ -315,6 +320,7 @@ mod tests {
             ("ftp://receiver.example/", Err(TargetError::NotAUrl)),
             ("receiver.example", Err(TargetError::NotAUrl)),
             (&long, Err(TargetError::NotAUrl)),
+            (&longer_when_written_out, Err(TargetError::NotAUrl)),
             ("https://u@receiver.example/", Err(TargetError::UserInfo)),
             ("https://:p@receiver.example/", Err(TargetError::UserInfo)),
             ("https://receiver.example/#here", Err(TargetError::Fragment)),
