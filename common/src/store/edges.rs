@@ -11,6 +11,7 @@ use super::standing::Standing;
 use super::trust::{ALERTS, ENDORSEMENTS};
 use super::views::{asked, read_rows};
 use crate::clock::Timestamp;
+use crate::event::text::folded;
 use crate::keys::Fingerprint;
 use crate::statement::Category;
 use crate::trust::{Alert, Edge, Millionths, Round, Side};
@@ -45,6 +46,7 @@ macro_rules! active {
     };
 }
 
+type StoredStatement = (i64, String, String, Option<String>);
 type StoredEdge = (i64, String, String, String, Option<String>);
 
 impl Store {
@@ -89,13 +91,13 @@ impl Store {
         moment: Moment,
         limit: u64,
     ) -> Result<Vec<Edge>, StoreError> {
-        const GIVEN: &str = "SELECT entry_id, fingerprint, category FROM view_endorsed
+        const GIVEN: &str = "SELECT entry_id, fingerprint, category, name FROM view_endorsed
             WHERE revoked_by IS NULL AND entry_id <= $2 AND $1 <> ''
               AND category IN ('x-diogenes:human_attestation',
                                'x-diogenes:institutional_endorsement')
             ORDER BY entry_id LIMIT $3";
         const RECEIVED: Sql = rows!(
-            "SELECT entry_id, fingerprint, category FROM view_endorsed
+            "SELECT entry_id, fingerprint, category, name FROM view_endorsed
              WHERE revoked_by IS NULL AND entry_id <= $2
                AND category IN ('x-diogenes:human_attestation',
                                 'x-diogenes:institutional_endorsement')
@@ -110,7 +112,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let keys = asked(&round.keys).unwrap_or_default();
-        let rows: Vec<(i64, String, String)> = on_pool!(&self.0.readers, db => {
+        let rows: Vec<StoredStatement> = on_pool!(&self.0.readers, db => {
             let sql = match round.side {
                 Side::Given => GIVEN,
                 Side::Received => db.text(RECEIVED),
@@ -121,13 +123,13 @@ impl Store {
                 .bind(number(limit))
                 .fetch_all(db)
         })?;
-        let edge = |(id, endorsed, category): (i64, String, String)| {
+        let edge = |(id, endorsed, category, name): StoredStatement| {
             Some(Edge {
                 offer_entry_id: id.cast_unsigned(),
                 endorser: operator,
                 endorsed: endorsed.parse().ok()?,
                 category: Category::of_trust(&category)?,
-                institution: None,
+                institution: name.as_deref().map(folded),
                 weight: Millionths::ONE,
             })
         };
