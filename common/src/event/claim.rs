@@ -66,10 +66,8 @@ pub struct Encryption {
 #[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
     /// Whose claim it is.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub claimant_fingerprint: Fingerprint,
     /// The hash that binds the claimant to the plaintext.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub commitment: Hash,
     /// What is claimed, encrypted: base64 of at most 32 KiB.
     #[cfg_attr(feature = "shell", schema(value_type = String, max_length = 43_692))]

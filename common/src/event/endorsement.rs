@@ -44,10 +44,8 @@ pub struct EndorsementOffer {
 #[serde(deny_unknown_fields)]
 pub struct OfferRequest {
     /// The key that endorses.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorser_fingerprint: Fingerprint,
     /// The key to endorse.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorsed_fingerprint: Fingerprint,
     /// `x-diogenes:human_attestation` or `x-diogenes:institutional_endorsement`; the prefix may be
     /// left out.
@@ -56,7 +54,7 @@ pub struct OfferRequest {
     pub category: Category,
     /// From when on it is expired, RFC 3339; never if left out.
     #[serde(default, deserialize_with = "instant")]
-    #[cfg_attr(feature = "shell", schema(value_type = Option<String>))]
+    #[cfg_attr(feature = "shell", schema(value_type = Option<String>, format = DateTime))]
     pub valid_until: Option<Timestamp>,
     /// The institution that stands behind it, at most 4 KiB; `name` and `ror` are known.
     #[serde(default)]
@@ -145,7 +143,6 @@ pub struct AcceptRequest {
     /// The entry of the offer.
     pub offer_entry_id: u64,
     /// The key that is endorsed.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorsed_fingerprint: Fingerprint,
 }
 

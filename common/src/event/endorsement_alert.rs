@@ -37,10 +37,8 @@ pub struct EndorsementRevocationAlert {
 #[serde(deny_unknown_fields)]
 pub struct AlertRequest {
     /// The endorser that warns.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorser_fingerprint: Fingerprint,
     /// The key that is said to be compromised.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub compromised_fingerprint: Fingerprint,
     /// Why, in 1 to 1,000 characters.
     #[cfg_attr(feature = "shell", schema(value_type = String, min_length = 1, max_length = 1000))]

@@ -35,10 +35,8 @@ pub struct EndorsementWithdrawal {
 #[serde(deny_unknown_fields)]
 pub struct WithdrawRequest {
     /// The endorser.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorser_fingerprint: Fingerprint,
     /// The endorsed key.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorsed_fingerprint: Fingerprint,
     /// The entry of the offer.
     pub original_offer_entry_id: u64,
@@ -102,7 +100,6 @@ pub struct EndorsementAcceptanceRevocation {
 #[serde(deny_unknown_fields)]
 pub struct RevokeAcceptanceRequest {
     /// The endorsed key.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorsed_fingerprint: Fingerprint,
     /// The entry of the offer.
     pub original_offer_entry_id: u64,

@@ -26,7 +26,6 @@ pub struct KeyRevocation {
 #[serde(deny_unknown_fields)]
 pub struct RevocationRequest {
     /// The key to revoke.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub fingerprint: Fingerprint,
 }
 

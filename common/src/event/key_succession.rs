@@ -48,7 +48,6 @@ pub struct KeySuccession {
 #[serde(deny_unknown_fields)]
 pub struct SuccessionRequest {
     /// The key that gives way.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub old_fingerprint: Fingerprint,
     /// Its successor, PEM `SubjectPublicKeyInfo`.
     pub new_public_key: String,

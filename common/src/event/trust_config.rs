@@ -28,10 +28,8 @@ pub struct TrustConfig {
 #[serde(deny_unknown_fields)]
 pub struct TrustConfigRequest {
     /// Whose policy it is.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub fingerprint: Fingerprint,
     /// The policy.
-    #[cfg_attr(feature = "shell", schema(value_type = Object))]
     pub config: Policy,
 }
 
@@ -71,7 +69,6 @@ pub struct TrustConfigRevocation {
 #[serde(deny_unknown_fields)]
 pub struct TrustConfigRevocationRequest {
     /// Whose policy ends.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub fingerprint: Fingerprint,
 }
 

@@ -101,7 +101,6 @@ pub struct CompileRequest {
     pub record: bool,
     /// Who puts it together, if it is to be recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "shell", schema(value_type = Option<String>))]
     pub fingerprint: Option<Fingerprint>,
 }
 

@@ -16,10 +16,8 @@ pub struct EndorsementView {
     /// The entry that offered it; of the operator's own, the entry that made it.
     pub offer_entry_id: u64,
     /// The key that endorses.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorser_fingerprint: Fingerprint,
     /// The key that is endorsed.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorsed_fingerprint: Fingerprint,
     /// As what.
     #[cfg_attr(feature = "shell", schema(value_type = String))]
@@ -43,7 +41,6 @@ pub struct EndorsementView {
     pub external_identifiers: Vec<ExternalIdentifier>,
     /// What it weighs, 0 to 1: less than 1 if its endorser gives more than its capacity. Null
     /// unless it is active.
-    #[cfg_attr(feature = "shell", schema(value_type = Option<f64>, minimum = 0, maximum = 1))]
     pub weight: Option<Millionths>,
     /// The endorser's level of standing when it was accepted.
     #[cfg_attr(feature = "shell", schema(value_type = Option<u8>, minimum = 0, maximum = 4))]
@@ -108,7 +105,6 @@ impl EndorsementCounts {
 #[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
 pub struct EndorsementStatus {
     /// The key.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub fingerprint: Fingerprint,
     /// What it received.
     pub received: EndorsementCounts,
@@ -119,7 +115,6 @@ pub struct EndorsementStatus {
     /// How many it has: offered, accepted and active ones.
     pub used: u32,
     /// What each of its active endorsements weighs, 0 to 1.
-    #[cfg_attr(feature = "shell", schema(value_type = f64, minimum = 0, maximum = 1))]
     pub discount: Millionths,
     /// Its level of standing: 0 for the operator, 1 for whom the operator endorses, up to 4; null
     /// for none.
@@ -138,7 +133,6 @@ pub struct AlertView {
     /// The entry.
     pub entry_id: u64,
     /// Who warns.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorser_fingerprint: Fingerprint,
     /// Why.
     pub reason: String,

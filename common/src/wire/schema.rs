@@ -1,6 +1,8 @@
 //! How the texts and numbers of the formats appear in the OpenAPI document.
 
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ArrayItems, KnownFormat, ObjectBuilder, SchemaFormat, Type,
+};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -10,6 +12,9 @@ use crate::keys::{Fingerprint, PublicKey, ShortFingerprint, Signature};
 use crate::manifest::{AttestationId, AttestationType, ShortId};
 use crate::merkle::{Hash, TreeSize};
 use crate::statement::FollowerStatus;
+use crate::trust::{
+    MAX_ANCHORS, MAX_DEPTH, MAX_INSTITUTION_CHARS, MAX_INSTITUTIONS, MAX_PATHS, Millionths, Policy,
+};
 
 /// Standard padded base64 (RFC 4648 section 4); names the schema only.
 #[derive(Clone, Copy, Debug)]
@@ -121,4 +126,76 @@ impl ToSchema for HeadJson {
     fn name() -> std::borrow::Cow<'static, str> {
         "TreeHead".into()
     }
+}
+
+impl PartialSchema for Millionths {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .description(Some("0 to 1 with at most six fractional digits."))
+            .minimum(Some(0))
+            .maximum(Some(1))
+            .examples([0.25])
+            .into()
+    }
+}
+
+impl ToSchema for Millionths {}
+
+impl PartialSchema for Policy {
+    fn schema() -> RefOr<Schema> {
+        let number = |most: f64, default: f64| {
+            ObjectBuilder::new()
+                .schema_type(Type::Number)
+                .exclusive_minimum(Some(0))
+                .maximum(Some(most))
+                .default(Some(default.into()))
+        };
+        let count = |most: u32, default: u32| {
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1))
+                .maximum(Some(most))
+                .default(Some(default.into()))
+        };
+        let some_of = |names: &[&str]| {
+            let names = names.iter().copied();
+            list(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)))
+        };
+        let institution = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(MAX_INSTITUTION_CHARS));
+        let categories = [
+            "human_attestation",
+            "institutional_endorsement",
+            "x-diogenes:human_attestation",
+            "x-diogenes:institutional_endorsement",
+        ];
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("Whom a verifier trusts, and how far that trust reaches."))
+            .property("anchors", list(Fingerprint::schema()).max_items(Some(MAX_ANCHORS)))
+            .required("anchors")
+            .property("decay", number(1.0, 0.5))
+            .property("max_depth", count(MAX_DEPTH, 3))
+            .property("min_score", number(1.0, 0.25))
+            .property("min_paths", count(MAX_PATHS, 1))
+            .property("categories", some_of(&categories))
+            .property("institutions", list(institution).max_items(Some(MAX_INSTITUTIONS)))
+            .property("require_binds", some_of(&["manifest", "manifest+parents", "all"]))
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+            .examples([serde_json::json!({
+                "anchors": ["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+                "min_score": 0.25,
+            })])
+            .into()
+    }
+}
+
+impl ToSchema for Policy {}
+
+/// A list of at least one, and of no two that are the same.
+fn list(of: impl Into<ArrayItems>) -> ArrayBuilder {
+    ArrayBuilder::new().items(of).min_items(Some(1)).unique_items(true)
 }

@@ -11,10 +11,8 @@ use crate::trust::Policy;
 #[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
 pub struct TrustConfigView {
     /// Whose it is.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub fingerprint: Fingerprint,
     /// The policy, as its holder gave it.
-    #[cfg_attr(feature = "shell", schema(value_type = Object))]
     pub config: Policy,
     /// The entry that set it.
     pub log_entry_id: u64,

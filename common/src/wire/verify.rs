@@ -32,7 +32,6 @@ pub struct DocumentQuestion {
     pub require: Option<Requirements>,
     /// Whose trust configuration layer 3 goes by; a key that has none trusts itself alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "shell", schema(value_type = Option<String>))]
     pub verifier_fingerprint: Option<Fingerprint>,
     /// The trust policy that layer 3 goes by, in place of the verifier's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,10 +192,8 @@ pub struct TrustLayer {
     /// The attestations in the manifest's order.
     pub attestations: Vec<TrustFinding>,
     /// Whose view it is, if one was named.
-    #[cfg_attr(feature = "shell", schema(value_type = Option<String>))]
     pub verifier_fingerprint: Option<Fingerprint>,
     /// The policy that it goes by.
-    #[cfg_attr(feature = "shell", schema(value_type = Object))]
     pub policy: Policy,
     /// The instant that it is about.
     pub as_of: Timestamp,
@@ -222,17 +219,14 @@ pub struct TrustFinding {
     /// The attestation, as listed.
     pub attestation_id: ShortId,
     /// Its signer.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub signer_key_fingerprint: Fingerprint,
     /// The key that holds the signer's endorsements now: its last successor, or itself.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub assessed_fingerprint: Fingerprint,
     /// Whether the policy is met.
     pub status: TrustStatus,
     /// One sentence.
     pub details: String,
     /// The score of the best path, 0 to 1.
-    #[cfg_attr(feature = "shell", schema(value_type = f64, minimum = 0, maximum = 1))]
     pub score: Millionths,
     /// The path that gives it, from the anchor on; empty for an anchor, and where there is none.
     pub best_path: Vec<TrustStep>,
@@ -249,15 +243,12 @@ pub struct TrustStep {
     /// The entry that offered it.
     pub offer_entry_id: u64,
     /// Who gave it.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorser_fingerprint: Fingerprint,
     /// Who received it.
-    #[cfg_attr(feature = "shell", schema(value_type = String))]
     pub endorsed_fingerprint: Fingerprint,
     /// Whether an alert halved its weight.
     pub halved: bool,
     /// The score of the path up to here, 0 to 1.
-    #[cfg_attr(feature = "shell", schema(value_type = f64, minimum = 0, maximum = 1))]
     pub score: Millionths,
 }
 

@@ -46,7 +46,6 @@ struct Claimed {
     /// The entry.
     entry_id: u64,
     /// What its claimant committed to.
-    #[schema(value_type = String)]
     commitment: Hash,
 }
 
@@ -155,13 +154,10 @@ struct ClaimSummary {
     /// The entry.
     entry_id: u64,
     /// Who claims.
-    #[schema(value_type = String)]
     claimant_fingerprint: Fingerprint,
     /// What its claimant committed to.
-    #[schema(value_type = String)]
     commitment: Hash,
     /// When it was logged.
-    #[schema(value_type = String)]
     timestamp: Timestamp,
     /// The entry that revealed it.
     revealed_by: Option<u64>,
