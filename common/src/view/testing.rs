@@ -280,91 +280,84 @@ impl Log {
         self.passed += u64::try_from(wait).expect("an instant that has not passed");
     }
 
-    pub(super) fn offer_by(&self, endorser: &SigningKey, of: &SigningKey) -> EndorsementOffer {
-        EndorsementOffer {
-            authorization: Authorization::Session {},
-            category: Category::HumanAttestation,
-            endorsed_fingerprint: of.fingerprint(),
-            endorser_fingerprint: endorser.fingerprint(),
-            external_identifiers: Vec::new(),
-            institutional_metadata: None,
-            public_key: endorser.public().into(),
-            valid_until: None,
-        }
-    }
-
-    pub(super) fn acceptance_of(
-        &self,
-        offer_entry_id: u64,
-        endorser: &SigningKey,
-        endorsed: &SigningKey,
-    ) -> EndorsementAcceptance {
-        EndorsementAcceptance {
-            active_from: self.time(0),
-            authorization: Authorization::Session {},
-            endorsed_fingerprint: endorsed.fingerprint(),
-            endorser_fingerprint: endorser.fingerprint(),
-            offer_entry_id,
-            public_key: endorsed.public().into(),
-        }
-    }
-
-    pub(super) fn withdrawal_of(
-        &self,
-        offer: u64,
-        endorser: &SigningKey,
-        endorsed: &SigningKey,
-    ) -> EndorsementWithdrawal {
-        EndorsementWithdrawal {
-            authorization: Authorization::Session {},
-            endorsed_fingerprint: endorsed.fingerprint(),
-            endorser_fingerprint: endorser.fingerprint(),
-            note: "we parted".to_owned().try_into().expect("a note"),
-            original_offer_entry_id: offer,
-            public_key: endorser.public().into(),
-        }
-    }
-
-    pub(super) fn rejection_of(
-        &self,
-        offer: u64,
-        endorsed: &SigningKey,
-    ) -> EndorsementAcceptanceRevocation {
-        EndorsementAcceptanceRevocation {
-            authorization: Authorization::Session {},
-            endorsed_fingerprint: endorsed.fingerprint(),
-            note: "a mistake".to_owned().try_into().expect("a note"),
-            original_offer_entry_id: offer,
-            public_key: endorsed.public().into(),
-        }
-    }
-
-    pub(super) fn alert_by(
-        &self,
-        endorser: &SigningKey,
-        compromised: &SigningKey,
-    ) -> EndorsementRevocationAlert {
-        EndorsementRevocationAlert {
-            authorization: Authorization::Session {},
-            compromised_fingerprint: compromised.fingerprint(),
-            endorser_fingerprint: endorser.fingerprint(),
-            evidence: None,
-            public_key: endorser.public().into(),
-            reason: "its key was stolen".to_owned().try_into().expect("a reason"),
-        }
-    }
-
     /// An offer that has an effect; answers its entry.
     pub(super) fn offered(&mut self, endorser: &SigningKey, endorsed: &SigningKey) -> u64 {
-        assert_eq!(self.write(&self.offer_by(endorser, endorsed)), Effect::Applied);
+        assert_eq!(self.write(&offer_by(endorser, endorsed)), Effect::Applied);
         self.newest()
     }
 
     /// An endorsement that is active at once; answers the entry of its offer.
     pub(super) fn endorsed(&mut self, endorser: &SigningKey, endorsed: &SigningKey) -> u64 {
         let offer = self.offered(endorser, endorsed);
-        let acceptance = self.acceptance_of(offer, endorser, endorsed);
+        let acceptance = acceptance_of(offer, endorser, endorsed);
         assert_eq!(self.write(&acceptance), Effect::Applied);
         offer
+    }
+}
+
+pub(super) fn offer_by(endorser: &SigningKey, of: &SigningKey) -> EndorsementOffer {
+    EndorsementOffer {
+        authorization: Authorization::Session {},
+        category: Category::HumanAttestation,
+        endorsed_fingerprint: of.fingerprint(),
+        endorser_fingerprint: endorser.fingerprint(),
+        external_identifiers: Vec::new(),
+        institutional_metadata: None,
+        public_key: endorser.public().into(),
+        valid_until: None,
+    }
+}
+
+pub(super) fn acceptance_of(
+    offer_entry_id: u64,
+    endorser: &SigningKey,
+    endorsed: &SigningKey,
+) -> EndorsementAcceptance {
+    EndorsementAcceptance {
+        active_from: time(0),
+        authorization: Authorization::Session {},
+        endorsed_fingerprint: endorsed.fingerprint(),
+        endorser_fingerprint: endorser.fingerprint(),
+        offer_entry_id,
+        public_key: endorsed.public().into(),
+    }
+}
+
+pub(super) fn withdrawal_of(
+    offer: u64,
+    endorser: &SigningKey,
+    endorsed: &SigningKey,
+) -> EndorsementWithdrawal {
+    EndorsementWithdrawal {
+        authorization: Authorization::Session {},
+        endorsed_fingerprint: endorsed.fingerprint(),
+        endorser_fingerprint: endorser.fingerprint(),
+        note: "we parted".to_owned().try_into().expect("a note"),
+        original_offer_entry_id: offer,
+        public_key: endorser.public().into(),
+    }
+}
+
+pub(super) fn rejection_of(offer: u64, endorsed: &SigningKey) -> EndorsementAcceptanceRevocation {
+    EndorsementAcceptanceRevocation {
+        authorization: Authorization::Session {},
+        endorsed_fingerprint: endorsed.fingerprint(),
+        note: "a mistake".to_owned().try_into().expect("a note"),
+        original_offer_entry_id: offer,
+        public_key: endorsed.public().into(),
+    }
+}
+
+pub(super) fn alert_by(
+    endorser: &SigningKey,
+    compromised: &SigningKey,
+) -> EndorsementRevocationAlert {
+    EndorsementRevocationAlert {
+        authorization: Authorization::Session {},
+        compromised_fingerprint: compromised.fingerprint(),
+        endorser_fingerprint: endorser.fingerprint(),
+        evidence: None,
+        public_key: endorser.public().into(),
+        reason: "its key was stolen".to_owned().try_into().expect("a reason"),
     }
 }

@@ -1,5 +1,5 @@
 use super::super::Effect;
-use super::super::testing::{Log, key};
+use super::super::testing::{Log, acceptance_of, key, offer_by, withdrawal_of};
 use super::*;
 use crate::event::EndorsementOffer;
 use crate::keys::SigningKey;
@@ -49,8 +49,8 @@ fn a_level_ends_with_the_last_endorsement_that_gives_it() {
     let [first] = log.people_of_standing(2);
     let [bob] = log.holders(3);
     let until = log.now().plus_millis(1_000);
-    log.write(&EndorsementOffer { valid_until: Some(until), ..log.offer_by(&first, &bob) });
-    let acceptance = log.acceptance_of(log.newest(), &first, &bob);
+    log.write(&EndorsementOffer { valid_until: Some(until), ..offer_by(&first, &bob) });
+    let acceptance = acceptance_of(log.newest(), &first, &bob);
     let active_from = until.plus_millis(-2);
     log.write(&crate::event::EndorsementAcceptance { active_from, ..acceptance });
 
@@ -72,21 +72,19 @@ fn capacity_grows_by_endorsers_of_standing_whom_one_does_not_endorse() {
     log.endorsed(&fresh, &alice);
     assert_eq!(log.circle(&alice).capacity(), 5, "a fresh key can't mint it");
     let first = log.endorsed(&a, &alice);
-    let twice = EndorsementOffer {
-        category: Category::InstitutionalEndorsement,
-        ..log.offer_by(&a, &alice)
-    };
+    let twice =
+        EndorsementOffer { category: Category::InstitutionalEndorsement, ..offer_by(&a, &alice) };
     log.write(&twice);
-    log.write(&log.acceptance_of(log.newest(), &a, &alice));
+    log.write(&acceptance_of(log.newest(), &a, &alice));
     log.endorsed(&b, &alice);
     log.endorsed(&c, &alice);
     assert_eq!(log.circle(&alice).capacity(), 11, "each endorser counts once");
     let back = log.offered(&alice, &b);
     assert_eq!(log.circle(&alice).capacity(), 9, "not one that it endorses itself");
-    log.write(&log.withdrawal_of(back, &alice, &b));
+    log.write(&withdrawal_of(back, &alice, &b));
     assert_eq!(log.circle(&alice).capacity(), 11);
     log.write(&log.revocation(&c));
-    log.write(&log.withdrawal_of(first, &a, &alice));
+    log.write(&withdrawal_of(first, &a, &alice));
     assert_eq!(log.circle(&alice).capacity(), 9, "the other category of the first still stands");
     log.endorse(&alice, Category::HumanAttestation);
     assert_eq!(log.circle(&alice).capacity(), 11, "the operator is an endorser too");
@@ -98,22 +96,23 @@ fn whoever_gave_more_than_they_may_now_offers_nothing_but_keeps_what_stands() {
     let [first] = log.people_of_standing(2);
     let [alice] = log.holders(3);
     let support = log.endorsed(&first, &alice);
-    let [b, c, d, e, f, g, h, i] = log.holders(10);
-    for of in [&b, &c, &d, &e, &f, &g, &h] {
+    let others: [SigningKey; 7] = log.holders(10);
+    let [next] = log.holders(20);
+    for of in &others {
         log.offered(&alice, of);
     }
     let newest = log.newest();
-    log.write(&log.withdrawal_of(support, &first, &alice));
+    log.write(&withdrawal_of(support, &first, &alice));
 
     assert_eq!((log.circle(&alice).capacity(), log.circle(&alice).given().count()), (5, 7));
     let refused = Effect::None(super::super::NoEffect::CapacityExceeded);
-    assert_eq!(log.write(&log.offer_by(&alice, &i)), refused);
-    for (back, of) in [&h, &g].into_iter().enumerate() {
-        log.write(&log.withdrawal_of(newest - back as u64, &alice, of));
+    assert_eq!(log.write(&offer_by(&alice, &next)), refused);
+    for (offer, of) in [(newest, &others[6]), (newest - 1, &others[5])] {
+        log.write(&withdrawal_of(offer, &alice, of));
     }
-    assert_eq!(log.write(&log.offer_by(&alice, &i)), refused, "five stand");
-    log.write(&log.withdrawal_of(newest - 2, &alice, &f));
-    assert_eq!(log.write(&log.offer_by(&alice, &i)), Effect::Applied);
+    assert_eq!(log.write(&offer_by(&alice, &next)), refused, "five stand");
+    log.write(&withdrawal_of(newest - 2, &alice, &others[4]));
+    assert_eq!(log.write(&offer_by(&alice, &next)), Effect::Applied);
 }
 
 #[test]
@@ -149,7 +148,7 @@ fn a_successor_holds_nothing_until_it_showed_to_have_its_key() {
         "original_offer_entry_id": offer, "note": "we parted",
     });
     let authorization = log.signed(&new, crate::event::authorization::Action::Withdraw, request);
-    let withdrawal = log.withdrawal_of(offer, &new, &carol);
+    let withdrawal = withdrawal_of(offer, &new, &carol);
     let signed = crate::event::EndorsementWithdrawal { authorization, ..withdrawal };
     assert_eq!(log.write(&signed), Effect::Applied);
     assert_eq!((log.level_of(&new), log.circle(&new).capacity()), (Some(2), 9));

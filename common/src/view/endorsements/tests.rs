@@ -1,4 +1,6 @@
-use super::super::testing::{Log, key};
+use super::super::testing::{
+    Log, acceptance_of, alert_by, key, offer_by, rejection_of, withdrawal_of,
+};
 use super::super::trust_rows::TrustConfigRow;
 use super::super::{Acceptance, Effect};
 use super::*;
@@ -54,7 +56,7 @@ fn an_endorsement_counts_from_the_instant_in_its_acceptance() {
     let offer = log.offered(&alice, &bob);
     assert_eq!(log.meets(offer), EndorsementState::Offered);
     let active_from = log.now().plus_millis(3 * DAY);
-    let acceptance = log.acceptance_of(offer, &alice, &bob);
+    let acceptance = acceptance_of(offer, &alice, &bob);
 
     let written = log.write(&EndorsementAcceptance { active_from, ..acceptance });
 
@@ -75,7 +77,7 @@ fn no_endorsement_counts_before_it_is_accepted() {
     let [alice, bob] = log.holders(2);
     let offer = log.offered(&alice, &bob);
     let active_from = log.time(0).plus_millis(-DAY);
-    let acceptance = log.acceptance_of(offer, &alice, &bob);
+    let acceptance = acceptance_of(offer, &alice, &bob);
 
     log.write(&EndorsementAcceptance { active_from, ..acceptance });
 
@@ -90,7 +92,7 @@ fn only_active_people_offer_and_only_to_active_people() {
     let end = log.now().plus_millis(DAY);
     let expiring = log.holder_until(8, end);
     log.write(&log.revocation(&gone));
-    let tried = |log: &mut Log, by, of| log.write(&log.offer_by(by, of));
+    let tried = |log: &mut Log, by, of| log.write(&offer_by(by, of));
 
     assert_eq!(tried(&mut log, &stranger, &alice), none(NoEffect::UnknownKey));
     assert_eq!(tried(&mut log, &alice, &stranger), none(NoEffect::UnknownKey));
@@ -101,7 +103,7 @@ fn only_active_people_offer_and_only_to_active_people() {
     log.wait_for(end.plus_millis(-1));
     assert_eq!(tried(&mut log, &alice, &expiring), Effect::Applied);
     assert_eq!(tried(&mut log, &expiring, &alice), none(NoEffect::KeyNotActive));
-    log.write(&log.withdrawal_of(log.newest() - 1, &alice, &expiring));
+    log.write(&withdrawal_of(log.newest() - 1, &alice, &expiring));
     assert_eq!(tried(&mut log, &alice, &expiring), none(NoEffect::KeyNotActive));
 }
 
@@ -115,18 +117,18 @@ fn an_authorization_counts_as_for_keys() {
         "category": "human_attestation",
     });
     let authorization = log.signed(&alice, Action::Offer, request);
-    let signed = EndorsementOffer { authorization, ..log.offer_by(&alice, &bob) };
+    let signed = EndorsementOffer { authorization, ..offer_by(&alice, &bob) };
     let bare = |offer| EndorsementOffer { authorization: Authorization::Legacy {}, ..offer };
 
-    let proven = bare(log.offer_by(&key(7), &bob));
+    let proven = bare(offer_by(&key(7), &bob));
     assert_eq!(log.write(&proven), none(NoEffect::LegacyRefused));
-    assert_eq!(log.write(&bare(log.offer_by(&alice, &bob))), Effect::Applied);
+    assert_eq!(log.write(&bare(offer_by(&alice, &bob))), Effect::Applied);
     let first = log.newest();
-    log.write(&log.withdrawal_of(first, &alice, &bob));
+    log.write(&withdrawal_of(first, &alice, &bob));
     assert_eq!(log.write(&signed), Effect::Applied);
     assert!(!log.edge(log.newest()).leader_asserted && log.edge(first).leader_asserted);
-    log.write(&log.withdrawal_of(log.newest(), &alice, &bob));
-    let again = bare(log.offer_by(&alice, &bob));
+    log.write(&withdrawal_of(log.newest(), &alice, &bob));
+    let again = bare(offer_by(&alice, &bob));
     assert_eq!(log.write(&again), none(NoEffect::LegacyRefused), "it signed better before");
     log.passed += 5 * 60_000;
     assert_eq!(log.write(&signed), none(NoEffect::ChallengeExpired));
@@ -137,18 +139,17 @@ fn an_offer_lasts_until_the_very_instant_of_its_end() {
     let mut log = Log::new();
     let [alice, bob, carol] = log.holders(3);
     let until = log.now().plus_millis(DAY);
-    let ending =
-        |log: &Log, of| EndorsementOffer { valid_until: Some(until), ..log.offer_by(&alice, of) };
-    log.write(&ending(&log, &bob));
+    let ending = |of| EndorsementOffer { valid_until: Some(until), ..offer_by(&alice, of) };
+    log.write(&ending(&bob));
     let offer = log.newest();
 
     log.wait_for(until.plus_millis(-1));
     assert_eq!(log.meets(offer), EndorsementState::Offered);
-    assert_eq!(log.write(&ending(&log, &carol)), Effect::Applied);
+    assert_eq!(log.write(&ending(&carol)), Effect::Applied);
     let late = log.newest();
-    assert_eq!(log.write(&log.acceptance_of(late, &alice, &carol)), none(NoEffect::OfferNotOpen));
-    assert_eq!(log.write(&log.acceptance_of(offer, &alice, &bob)), none(NoEffect::OfferNotOpen));
-    assert_eq!(log.write(&ending(&log, &bob)), none(NoEffect::AlreadyExpired));
+    assert_eq!(log.write(&acceptance_of(late, &alice, &carol)), none(NoEffect::OfferNotOpen));
+    assert_eq!(log.write(&acceptance_of(offer, &alice, &bob)), none(NoEffect::OfferNotOpen));
+    assert_eq!(log.write(&ending(&bob)), none(NoEffect::AlreadyExpired));
     assert_eq!(log.ends(offer), None, "nothing that had an effect looked at it since");
 
     let anew = log.offered(&alice, &bob);
@@ -162,13 +163,13 @@ fn an_acceptance_writes_down_what_the_endorsed_key_held_until_then() {
     let mut log = Log::new();
     let [alice, bob, carol] = log.holders(3);
     let until = log.now().plus_millis(DAY);
-    log.write(&EndorsementOffer { valid_until: Some(until), ..log.offer_by(&alice, &bob) });
+    log.write(&EndorsementOffer { valid_until: Some(until), ..offer_by(&alice, &bob) });
     let old = log.newest();
-    log.write(&log.acceptance_of(old, &alice, &bob));
+    log.write(&acceptance_of(old, &alice, &bob));
     let new = log.offered(&carol, &bob);
     log.wait_for(until);
 
-    log.write(&log.acceptance_of(new, &carol, &bob));
+    log.write(&acceptance_of(new, &carol, &bob));
 
     assert_eq!(log.ends(old), Some((EndorsementEnding::Expired, log.newest(), until)));
     assert_eq!(log.ends(new), None);
@@ -179,34 +180,33 @@ fn a_key_endorses_another_once_in_each_category() {
     let mut log = Log::new();
     let [alice, bob] = log.holders(2);
     let offer = log.offered(&alice, &bob);
-    let again = log.offer_by(&alice, &bob);
-    let other = EndorsementOffer {
-        category: Category::InstitutionalEndorsement,
-        ..log.offer_by(&alice, &bob)
-    };
+    let again = offer_by(&alice, &bob);
+    let other =
+        EndorsementOffer { category: Category::InstitutionalEndorsement, ..offer_by(&alice, &bob) };
 
     assert_eq!(log.write(&again), none(NoEffect::AlreadyEndorsed));
     assert_eq!(log.write(&other), Effect::Applied);
-    assert_eq!(log.write(&log.offer_by(&bob, &alice)), Effect::Applied);
-    log.write(&log.acceptance_of(offer, &alice, &bob));
+    assert_eq!(log.write(&offer_by(&bob, &alice)), Effect::Applied);
+    log.write(&acceptance_of(offer, &alice, &bob));
     assert_eq!(log.write(&again), none(NoEffect::AlreadyEndorsed));
-    log.write(&log.rejection_of(offer, &bob));
+    log.write(&rejection_of(offer, &bob));
     assert_eq!(log.write(&again), Effect::Applied);
 }
 
 #[test]
 fn whoever_gave_all_they_may_offers_again_after_a_withdrawal() {
     let mut log = Log::new();
-    let [alice, b, c, d, e, f, g] = log.holders(7);
-    for of in [&b, &c, &d, &e, &f] {
+    let [alice, next] = log.holders(7);
+    let others: [SigningKey; 5] = log.holders(10);
+    for of in &others {
         log.offered(&alice, of);
     }
 
-    assert_eq!(log.write(&log.offer_by(&alice, &g)), none(NoEffect::CapacityExceeded));
+    assert_eq!(log.write(&offer_by(&alice, &next)), none(NoEffect::CapacityExceeded));
     let newest_offer = log.newest() - 1;
-    assert_eq!(log.write(&log.withdrawal_of(newest_offer, &alice, &f)), Effect::Applied);
-    assert_eq!(log.write(&log.offer_by(&alice, &g)), Effect::Applied);
-    let sixth = log.offer_by(&alice, &f);
+    assert_eq!(log.write(&withdrawal_of(newest_offer, &alice, &others[4])), Effect::Applied);
+    assert_eq!(log.write(&offer_by(&alice, &next)), Effect::Applied);
+    let sixth = offer_by(&alice, &others[4]);
     assert_eq!(log.write(&sixth), none(NoEffect::CapacityExceeded));
 }
 
@@ -216,9 +216,9 @@ fn only_the_endorsed_key_accepts_and_only_once() {
     let [alice, bob, carol] = log.holders(3);
     let offer = log.offered(&alice, &bob);
     let withdrawn = log.offered(&alice, &carol);
-    log.write(&log.withdrawal_of(withdrawn, &alice, &carol));
+    log.write(&withdrawal_of(withdrawn, &alice, &carol));
     let stranger = key(9);
-    let accepted = |log: &mut Log, offer, by, of| log.write(&log.acceptance_of(offer, by, of));
+    let accepted = |log: &mut Log, offer, by, of| log.write(&acceptance_of(offer, by, of));
 
     assert_eq!(accepted(&mut log, offer, &alice, &stranger), none(NoEffect::UnknownKey));
     assert_eq!(accepted(&mut log, offer + 90, &alice, &bob), none(NoEffect::UnknownOffer));
@@ -238,9 +238,9 @@ fn the_offer_of_a_key_that_is_over_is_not_accepted() {
     let (by_expiring, by_carol) = (log.offered(&expiring, &bob), log.offered(&carol, &bob));
     log.write(&log.revocation(&carol));
 
-    let void = log.write(&log.acceptance_of(by_carol, &carol, &bob));
+    let void = log.write(&acceptance_of(by_carol, &carol, &bob));
     log.wait_for(end);
-    let expired = log.write(&log.acceptance_of(by_expiring, &expiring, &bob));
+    let expired = log.write(&acceptance_of(by_expiring, &expiring, &bob));
 
     assert_eq!(void, none(NoEffect::OfferNotOpen));
     assert_eq!(expired, none(NoEffect::KeyNotActive));
@@ -257,11 +257,11 @@ fn a_key_holds_a_thousand_accepted_endorsements_and_no_more() {
         log.overlay.endorsements.put(row);
     }
 
-    let refused = log.write(&log.acceptance_of(offer, &alice, &bob));
-    log.write(&log.rejection_of(held, &bob));
+    let refused = log.write(&acceptance_of(offer, &alice, &bob));
+    log.write(&rejection_of(held, &bob));
 
     assert_eq!(refused, none(NoEffect::EndorsementLimit));
-    assert_eq!(log.write(&log.acceptance_of(offer, &alice, &bob)), Effect::Applied);
+    assert_eq!(log.write(&acceptance_of(offer, &alice, &bob)), Effect::Applied);
 }
 
 #[test]
@@ -271,19 +271,19 @@ fn the_endorser_withdraws_from_every_state_that_is_not_the_end() {
     let (offered, active) = (log.offered(&alice, &bob), log.endorsed(&alice, &carol));
     let accepted = log.offered(&alice, &dave);
     let active_from = log.now().plus_millis(DAY);
-    let acceptance = log.acceptance_of(accepted, &alice, &dave);
+    let acceptance = acceptance_of(accepted, &alice, &dave);
     log.write(&EndorsementAcceptance { active_from, ..acceptance });
 
     for (offer, of) in [(offered, &bob), (accepted, &dave), (active, &carol)] {
-        let by_another = log.withdrawal_of(offer, &carol, of);
+        let by_another = withdrawal_of(offer, &carol, of);
         assert_eq!(log.write(&by_another), none(NoEffect::UnknownOffer));
-        assert_eq!(log.write(&log.withdrawal_of(offer, &alice, of)), Effect::Applied);
+        assert_eq!(log.write(&withdrawal_of(offer, &alice, of)), Effect::Applied);
         let (how, at) = (EndorsementEnding::Withdrawn, log.now());
         assert_eq!(log.ends(offer), Some((how, log.newest(), at)));
-        let again = log.withdrawal_of(offer, &alice, of);
+        let again = withdrawal_of(offer, &alice, of);
         assert_eq!(log.write(&again), none(NoEffect::EndorsementOver));
     }
-    let elsewhere = log.withdrawal_of(active, &alice, &bob);
+    let elsewhere = withdrawal_of(active, &alice, &bob);
     assert_eq!(log.write(&elsewhere), none(NoEffect::UnknownOffer));
 }
 
@@ -293,13 +293,13 @@ fn the_endorsed_key_takes_back_what_it_accepted() {
     let [alice, bob] = log.holders(2);
     let offer = log.offered(&alice, &bob);
 
-    assert_eq!(log.write(&log.rejection_of(offer, &bob)), none(NoEffect::NotAccepted));
-    log.write(&log.acceptance_of(offer, &alice, &bob));
-    assert_eq!(log.write(&log.rejection_of(offer, &alice)), none(NoEffect::UnknownOffer));
-    assert_eq!(log.write(&log.rejection_of(offer, &bob)), Effect::Applied);
+    assert_eq!(log.write(&rejection_of(offer, &bob)), none(NoEffect::NotAccepted));
+    log.write(&acceptance_of(offer, &alice, &bob));
+    assert_eq!(log.write(&rejection_of(offer, &alice)), none(NoEffect::UnknownOffer));
+    assert_eq!(log.write(&rejection_of(offer, &bob)), Effect::Applied);
     let (how, at) = (EndorsementEnding::AcceptanceRevoked, log.now());
     assert_eq!(log.ends(offer), Some((how, log.newest(), at)));
-    assert_eq!(log.write(&log.rejection_of(offer, &bob)), none(NoEffect::EndorsementOver));
+    assert_eq!(log.write(&rejection_of(offer, &bob)), none(NoEffect::EndorsementOver));
 }
 
 #[test]
@@ -309,21 +309,21 @@ fn an_endorser_warns_once_until_it_withdraws() {
     let offer = log.offered(&alice, &bob);
     let active_from = log.now().plus_millis(DAY);
 
-    let alert = log.alert_by(&alice, &bob);
-    assert_eq!(log.write(&log.alert_by(&alice, &key(9))), none(NoEffect::UnknownKey));
+    let alert = alert_by(&alice, &bob);
+    assert_eq!(log.write(&alert_by(&alice, &key(9))), none(NoEffect::UnknownKey));
     assert_eq!(log.write(&alert), none(NoEffect::NotItsEndorser), "it is only offered");
-    let acceptance = log.acceptance_of(offer, &alice, &bob);
+    let acceptance = acceptance_of(offer, &alice, &bob);
     log.write(&EndorsementAcceptance { active_from, ..acceptance });
     log.wait_for(active_from.plus_millis(-1));
     assert_eq!(log.write(&alert), none(NoEffect::NotItsEndorser), "it does not count yet");
     assert_eq!(log.write(&alert), Effect::Applied);
     let at = log.now();
-    assert_eq!(log.write(&log.alert_by(&bob, &alice)), none(NoEffect::NotItsEndorser));
+    assert_eq!(log.write(&alert_by(&bob, &alice)), none(NoEffect::NotItsEndorser));
     assert_eq!(log.write(&alert), none(NoEffect::AlreadyAlerted));
     let pair = (alice.fingerprint(), bob.fingerprint());
     assert_eq!(log.overlay.alerts.find(&pair).map(|row| row.at), Some(at));
 
-    log.write(&log.withdrawal_of(offer, &alice, &bob));
+    log.write(&withdrawal_of(offer, &alice, &bob));
     assert!(!log.warned(&alice, &bob));
     assert_eq!(log.write(&alert), Effect::Applied, "it endorsed the key just now");
     assert!(log.warned(&alice, &bob));
@@ -339,9 +339,9 @@ fn an_endorser_warns_until_thirty_days_after_the_end_and_of_revoked_keys_too() {
     assert_eq!(offers.map(|offer| log.ends(offer).map(|end| end.2)), [Some(end); 2]);
 
     log.wait_for(end.plus_millis(30 * DAY - 1));
-    assert_eq!(log.write(&log.alert_by(&alice, &bob)), Effect::Applied);
+    assert_eq!(log.write(&alert_by(&alice, &bob)), Effect::Applied);
     assert_eq!(log.now(), end.plus_millis(30 * DAY - 1));
-    assert_eq!(log.write(&log.alert_by(&carol, &bob)), none(NoEffect::NotItsEndorser));
+    assert_eq!(log.write(&alert_by(&carol, &bob)), none(NoEffect::NotItsEndorser));
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn both_sides_of_endorsements_pass_to_the_successor() {
     let new = key(9);
     let (given, received) = (log.endorsed(&alice, &bob), log.endorsed(&carol, &alice));
     let (offered, over) = (log.offered(&alice, &carol), log.endorsed(&bob, &alice));
-    log.write(&log.rejection_of(over, &alice));
+    log.write(&rejection_of(over, &alice));
 
     log.succeeded(&alice, &new);
 
@@ -361,11 +361,11 @@ fn both_sides_of_endorsements_pass_to_the_successor() {
     assert_eq!(ends(&log, offered), (new.fingerprint(), carol.fingerprint()));
     assert_eq!(ends(&log, over), (bob.fingerprint(), alice.fingerprint()), "what is over stays");
     assert_eq!(log.meets(given), EndorsementState::Active);
-    let as_before = log.acceptance_of(offered, &alice, &carol);
+    let as_before = acceptance_of(offered, &alice, &carol);
     assert_eq!(log.write(&as_before), none(NoEffect::UnknownOffer));
-    assert_eq!(log.write(&log.acceptance_of(offered, &new, &carol)), Effect::Applied);
-    assert_eq!(log.write(&log.withdrawal_of(given, &new, &bob)), Effect::Applied);
-    assert_eq!(log.write(&log.rejection_of(received, &new)), Effect::Applied);
+    assert_eq!(log.write(&acceptance_of(offered, &new, &carol)), Effect::Applied);
+    assert_eq!(log.write(&withdrawal_of(given, &new, &bob)), Effect::Applied);
+    assert_eq!(log.write(&rejection_of(received, &new)), Effect::Applied);
 }
 
 #[test]
@@ -373,9 +373,9 @@ fn what_is_expired_does_not_pass_to_the_successor() {
     let mut log = Log::new();
     let [alice, bob] = log.holders(2);
     let (until, new) = (log.now().plus_millis(DAY), key(9));
-    log.write(&EndorsementOffer { valid_until: Some(until), ..log.offer_by(&alice, &bob) });
+    log.write(&EndorsementOffer { valid_until: Some(until), ..offer_by(&alice, &bob) });
     let offer = log.newest();
-    log.write(&log.acceptance_of(offer, &alice, &bob));
+    log.write(&acceptance_of(offer, &alice, &bob));
     log.wait_for(until);
 
     log.succeeded(&alice, &new);
@@ -393,9 +393,9 @@ fn offers_that_a_key_never_answered_do_not_pass_on() {
 
     log.succeeded(&bob, &new);
 
-    assert_eq!(log.write(&log.acceptance_of(offer, &alice, &new)), none(NoEffect::UnknownOffer));
-    assert_eq!(log.write(&log.acceptance_of(offer, &alice, &bob)), none(NoEffect::KeyNotActive));
-    assert_eq!(log.write(&log.withdrawal_of(offer, &alice, &bob)), Effect::Applied);
+    assert_eq!(log.write(&acceptance_of(offer, &alice, &new)), none(NoEffect::UnknownOffer));
+    assert_eq!(log.write(&acceptance_of(offer, &alice, &bob)), none(NoEffect::KeyNotActive));
+    assert_eq!(log.write(&withdrawal_of(offer, &alice, &bob)), Effect::Applied);
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn nobody_endorses_themselves_by_succession() {
     let [alice, bob] = log.holders(2);
     let there = log.endorsed(&alice, &bob);
     let back = log.endorsed(&bob, &alice);
-    log.write(&log.alert_by(&alice, &bob));
+    log.write(&alert_by(&alice, &bob));
 
     log.succeeded(&alice, &bob);
 
@@ -422,14 +422,14 @@ fn alerts_by_and_of_a_key_pass_to_its_successor() {
     let new = key(9);
     let of_alice = log.endorsed(&bob, &alice);
     log.endorsed(&alice, &carol);
-    log.write(&log.alert_by(&bob, &alice));
-    log.write(&log.alert_by(&alice, &carol));
+    log.write(&alert_by(&bob, &alice));
+    log.write(&alert_by(&alice, &carol));
 
     log.succeeded(&alice, &new);
 
     assert!(log.warned(&bob, &new) && !log.warned(&bob, &alice));
     assert!(log.warned(&new, &carol) && !log.warned(&alice, &carol));
-    assert_eq!(log.write(&log.withdrawal_of(of_alice, &bob, &new)), Effect::Applied);
+    assert_eq!(log.write(&withdrawal_of(of_alice, &bob, &new)), Effect::Applied);
     assert!(!log.warned(&bob, &new));
 }
 
@@ -439,8 +439,8 @@ fn of_two_alerts_about_one_key_the_newer_one_is_kept() {
     let [alice, new, carol] = log.holders(3);
     log.endorsed(&alice, &carol);
     log.endorsed(&new, &carol);
-    log.write(&log.alert_by(&alice, &carol));
-    log.write(&log.alert_by(&new, &carol));
+    log.write(&alert_by(&alice, &carol));
+    log.write(&alert_by(&new, &carol));
     let newer = log.newest();
 
     log.succeeded(&alice, &new);
@@ -458,9 +458,9 @@ fn what_a_revoked_key_gave_and_accepted_is_void() {
     let (given, received) = (log.endorsed(&alice, &bob), log.endorsed(&carol, &alice));
     let offered = log.offered(&alice, &carol);
     let unanswered = log.offered(&bob, &alice);
-    log.write(&EndorsementOffer { valid_until: Some(until), ..log.offer_by(&carol, &bob) });
+    log.write(&EndorsementOffer { valid_until: Some(until), ..offer_by(&carol, &bob) });
     let other = log.newest();
-    let short = EndorsementOffer { valid_until: Some(until), ..log.offer_by(&alice, &key(9)) };
+    let short = EndorsementOffer { valid_until: Some(until), ..offer_by(&alice, &key(9)) };
     log.register(&key(9), false);
     log.write(&short);
     let expired = log.newest();
