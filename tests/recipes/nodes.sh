@@ -45,10 +45,12 @@ await() {
 
 answers() { curl --silent --fail --output /dev/null --max-time 5 "$1"; }
 
-# words ROLE COMMAND...: how a program of ours is called, with the $settings and nothing of this environment.
+# words ROLE COMMAND...: how a program of ours is called, with the $settings and nothing of this environment. Nothing is
+# limited, and an endorsement counts from its acceptance on.
 words() {
     words=(env -i RATE_LIMIT_LOG_READ=0 RATE_LIMIT_API_QUERY=0 RATE_LIMIT_KEY_REGISTRATION=0
-        RATE_LIMIT_ATTESTATION_EVENT=0 "${settings[@]}" "$programs/diogenes-$1" "${@:2}" --data-dir "$scratch/$1")
+        RATE_LIMIT_ATTESTATION_EVENT=0 RATE_LIMIT_ENDORSEMENT_OFFER=0 ENDORSEMENT_ACTIVATION_DELAY_SECONDS=0
+        "${settings[@]}" "$programs/diogenes-$1" "${@:2}" --data-dir "$scratch/$1")
 }
 
 node() {
