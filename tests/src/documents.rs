@@ -6,15 +6,13 @@ use diogenes_common::config::{ROWS, Row};
 use diogenes_common::files::Role;
 
 /// Settings that are read and checked, and that nothing in this version looks at.
-pub const WITHOUT_EFFECT: [&str; 8] = [
+pub const WITHOUT_EFFECT: [&str; 6] = [
     "DIOGENES_PEERS",
-    "ENDORSEMENT_ACTIVATION_DELAY_SECONDS",
     "GRAPH_TRAVERSAL_TIMEOUT_SECONDS",
     "GRAPH_TRAVERSAL_CACHE_TTL_SECONDS",
     "VERIFY_SCHEDULE",
     "BACKUP_SCHEDULE",
     "BACKUP_DIR",
-    "RATE_LIMIT_ENDORSEMENT_OFFER",
 ];
 
 /// Settings that one of the roles that have them does not look at in this version.
