@@ -234,6 +234,31 @@ pub struct EventType(Box<str>);
 pub struct NotAnEventType;
 
 impl EventType {
+    /// The log's own types.
+    pub const OWN: [&str; 21] = [
+        "anchor",
+        "attestation",
+        "claim_reveal",
+        "composite_document",
+        "encrypted_claim",
+        "endorsement_acceptance",
+        "endorsement_acceptance_revocation",
+        "endorsement_offer",
+        "endorsement_revocation_alert",
+        "endorsement_withdrawal",
+        "key_registration",
+        "key_revocation",
+        "key_succession",
+        "leader_epoch",
+        "log_genesis",
+        "operator_endorsement",
+        "operator_endorsement_revocation",
+        "operator_profile",
+        "trust_config",
+        "trust_config_revocation",
+        "witness_proof",
+    ];
+
     /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -242,6 +267,11 @@ impl EventType {
     /// Whether the name belongs to an application and not to the log itself.
     pub fn is_namespaced(&self) -> bool {
         self.namespace().is_some()
+    }
+
+    /// Whether an entry of this version can have that type.
+    pub fn is_known(&self) -> bool {
+        self.is_namespaced() || Self::OWN.contains(&self.as_str())
     }
 
     /// What stands before the colon of a namespaced name, for instance `x-acme`.

@@ -36,6 +36,8 @@ pub mod clock_system;
 #[cfg(feature = "shell")]
 pub mod config;
 #[cfg(feature = "shell")]
+pub mod describe;
+#[cfg(feature = "shell")]
 pub mod exit;
 #[cfg(feature = "shell")]
 pub mod files;

@@ -7,13 +7,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use diogenes_common::client::{Answer, FetchError};
+use diogenes_common::describe::limited;
 use diogenes_common::read::{Node, Reads, ReadyAsk};
 use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::{Class, Limiter};
 use diogenes_common::server::problem::{Code, MEDIA_TYPE, Problem};
+use diogenes_common::statement::WitnessProof;
 use diogenes_common::telemetry;
 use diogenes_common::wire::node::Check;
-use diogenes_common::wire::problem::ProblemBody;
+use diogenes_common::wire::witnesses::WitnessAnswer;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, StatusCode, Uri};
 use utoipa_axum::router::OpenApiRouter;
@@ -72,19 +74,25 @@ impl Node for App {
 
 /// The routes that only a follower has.
 pub(crate) fn router(limiter: &Limiter) -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(relay)).route_layer(limiter.layer(Class::Federation))
+    limited(limiter, Class::Federation, OpenApiRouter::new().routes(routes!(relay)))
 }
 
-/// Hands a witness's proof on to the leader and its answer back, both as they are.
+/// Submits a witness proof: a signed statement that one head of this log extends another.
+///
+/// A follower hands it on to the leader, and the leader's answer back, both as they are.
 #[utoipa::path(
     post,
     path = "/api/v1/log/witness",
     tag = "log",
-    request_body = serde_json::Value,
+    extensions(("x-problems" = json!([
+        "conflict", "invalid_signature", "key_has_other_role", "leader_unreachable",
+        "proof_disagrees", "statement_from_future", "witness_not_authorized",
+        "witness_reservation_conflict", "witness_stale",
+    ]))),
+    request_body = WitnessProof,
     responses(
-        (status = 201, description = "The leader recorded the proof", body = serde_json::Value),
-        (status = 200, description = "The leader has the proof, or keeps its cosignature", body = serde_json::Value),
-        (status = 502, description = "The leader can't be reached", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "Recorded; `Location` names the entry", body = WitnessAnswer),
+        (status = 200, description = "Recorded before, or valid and not recorded", body = WitnessAnswer),
     ),
 )]
 async fn relay(

@@ -287,3 +287,18 @@ fn not_signing(reason: NotSigning) -> Problem {
 
 /// When it is worth asking again whether the leader signs: an operator has to act first.
 pub(crate) const SIGNING_PAUSED: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn whoever_appends_while_the_clock_is_wrong_is_told_to_come_back() {
+        let problem = Problem::from(AppendError::<Infallible>::ClockStep);
+
+        assert_eq!(problem.code(), Code::ClockStep);
+        assert!(problem.respond("i").headers().contains_key(http::header::RETRY_AFTER));
+    }
+}

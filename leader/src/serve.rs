@@ -12,6 +12,7 @@ use diogenes_common::config::{
     APPEND_POLICY, DATA_DIR, ENDORSEMENT_ACTIVATION_DELAY_SECONDS, HEARTBEAT, LEGACY_CHALLENGE,
     LISTEN, MAX_QUIET, MIN_FREE, OPERATOR_TOKEN, REQUIRE_KEY_PROOF, Settings,
 };
+use diogenes_common::describe::{describe, limited};
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{self, FileLock, Role};
 use diogenes_common::head::{EPOCH, Origin};
@@ -37,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::sequencer::{ClockGuard, GuardKeeper, Parts, Sequencer};
 use crate::webhooks::{self, Webhooks};
 use crate::{
-    claims, composite, endorsements, entries, federation, keys, operator, trust, witnessing,
+    anchor, claims, composite, endorsements, entries, federation, keys, operator, trust, witnessing,
 };
 
 /// What `serve` takes besides the settings.
@@ -288,15 +289,15 @@ fn router(app: &App) -> Router {
 pub(crate) fn openapi_json() -> Result<String, Failure> {
     let limiter = Limiter::unlimited();
     let (_, document) = routes(&limiter).split_for_parts();
-    document
-        .to_pretty_json()
+    serde_json::to_string_pretty(&describe(&document))
         .map_err(|error| Failure::refused("openapi", error, "report this as a bug"))
 }
 
 fn routes(limiter: &Limiter) -> OpenApiRouter<App> {
-    let of = |class, routes: OpenApiRouter<App>| routes.route_layer(limiter.layer(class));
+    let of = |class, routes| limited(limiter, class, routes);
     OpenApiRouter::new()
         .merge(of(Class::Query, entries::router()))
+        .merge(of(Class::Query, anchor::router()))
         .merge(of(Class::Query, auth::router()))
         .merge(of(Class::Query, keys::router()))
         .merge(of(Class::Query, attestations::router()))

@@ -746,7 +746,8 @@ async fn every_route_that_is_documented_answers(place: Place) {
             let concrete = concrete(path, &site.operator().fingerprint().to_string());
             let answer =
                 site.leader.request(&method.to_uppercase(), &concrete).token(TOKEN).send().await;
-            let is_answered = answer.status < 500 && answer.status != 405;
+            let cannot = answer.json()["error"]["code"] == "anchoring_not_configured";
+            let is_answered = (answer.status < 500 || cannot) && answer.status != 405;
             assert!(is_answered, "{method} {path}: {answer}");
             if answer.status >= 400 {
                 answer.problem();

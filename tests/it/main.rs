@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as promised")]
 
+mod api_document;
 mod api_federation;
 mod api_keys;
 mod api_log;
@@ -11,6 +12,7 @@ mod auth;
 mod bad_input;
 mod composite;
 mod configuration;
+mod contract;
 mod cosigning;
 mod crash;
 mod identity_model;

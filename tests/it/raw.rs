@@ -10,6 +10,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::contract;
+
 /// How long a test waits for an answer; longer than the server's own patience.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -17,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     address: SocketAddr,
+    method: String,
+    target: String,
     head: String,
     body: Option<Vec<u8>>,
 }
@@ -33,7 +37,8 @@ pub(crate) struct Answer {
 impl Request {
     pub(crate) fn new(address: SocketAddr, method: &str, path: &str) -> Self {
         let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
-        Self { address, head, body: None }
+        let (method, target) = (method.to_owned(), path.to_owned());
+        Self { address, method, target, head, body: None }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -55,7 +60,17 @@ impl Request {
         self.body("application/json", body.to_string())
     }
 
+    /// Sends it; an answer that the document of the API does not describe is a failure of its own.
     pub(crate) async fn send(self) -> Answer {
+        let (method, target) = (self.method.clone(), self.target.clone());
+        let answer = self.exchange().await;
+        if let Err(lack) = contract::check(&method, &target, &answer) {
+            panic!("{lack}: {answer}");
+        }
+        answer
+    }
+
+    async fn exchange(self) -> Answer {
         let mut bytes = self.head.into_bytes();
         if let Some(body) = &self.body {
             bytes.extend(format!("content-length: {}\r\n", body.len()).into_bytes());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::people::{Ahead, Holder, login, refused, told};
 use crate::raw::Answer;
-use crate::site::{Place, Running, now};
+use crate::site::{Place, Running, TOKEN, now};
 
 const REGISTER: &str = "/api/v1/keys/register";
 const SUCCEED: &str = "/api/v1/keys/succeed";
@@ -160,33 +160,15 @@ async fn of_several_events_the_one_whose_holder_did_not_agree_is_named() {
 }
 
 #[tokio::test]
-async fn the_document_of_the_api_has_the_shape_of_every_refusal() {
+async fn nothing_is_anchored_while_no_calendar_is_configured() {
     let site = Place::sqlite().start().await;
-    let follower = site.follower().await;
-    let shape = "#/components/schemas/Problem";
-    for node in [&site.leader, &follower] {
-        let document: Value = node.json("/openapi.json").await;
-        let mut described = 0;
+    let before = site.size().await;
 
-        for (path, operations) in document["paths"].as_object().unwrap() {
-            for (method, operation) in operations.as_object().unwrap() {
-                let responses = operation["responses"].as_object().unwrap();
-                for (status, response) in responses {
-                    let refusal = &response["content"]["application/problem+json"]["schema"];
-                    assert!(
-                        refusal.is_null() || refusal["$ref"] == shape,
-                        "{method} {path} {status}: {refusal}"
-                    );
-                    described += usize::from(!refusal.is_null());
-                }
-            }
-        }
-        assert!(described > 15, "{described}");
-    }
-    let document: Value = site.leader.json("/openapi.json").await;
-    for path in ["auth/login", "auth/renew", "keys/succeed", "attestations", "verify"] {
-        let operation = &document["paths"][format!("/api/v1/{path}")]["post"];
-        let refusal = &operation["responses"]["default"]["content"]["application/problem+json"];
-        assert_eq!(refusal["schema"]["$ref"], shape, "{path}");
-    }
+    let anonymous = site.leader.request("POST", "/api/v1/log/anchor").send().await;
+    let operator = site.leader.request("POST", "/api/v1/log/anchor").token(TOKEN).send().await;
+
+    assert_eq!((anonymous.status, &*anonymous.problem()), (401, "unauthorized"));
+    assert_eq!((operator.status, &*operator.problem()), (503, "anchoring_not_configured"));
+    assert!(operator.json()["setting"].is_string(), "{operator}");
+    assert_eq!(site.size().await, before);
 }

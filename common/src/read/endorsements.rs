@@ -23,7 +23,6 @@ use crate::wire::endorsements::{
     AlertList, AlertView, EndorsementCounts, EndorsementList, EndorsementState, EndorsementStatus,
     EndorsementView,
 };
-use crate::wire::problem::ProblemBody;
 
 /// The endorsements that a key received.
 #[utoipa::path(
@@ -33,12 +32,11 @@ use crate::wire::problem::ProblemBody;
     params(
         ("fingerprint" = String, Path, description = "The full fingerprint, `sha256:` and 64 hex digits"),
         ("page" = Option<u64>, Query, description = "From 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = EndorsementList),
-        (status = 404, description = "No such key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such key"),
     )
 )]
 pub(super) async fn received(
@@ -58,12 +56,11 @@ pub(super) async fn received(
     params(
         ("fingerprint" = String, Path, description = "The full fingerprint, `sha256:` and 64 hex digits"),
         ("page" = Option<u64>, Query, description = "From 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = EndorsementList),
-        (status = 404, description = "No such key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such key"),
     )
 )]
 pub(super) async fn issued(
@@ -236,8 +233,7 @@ fn seen(row: EndorsementRow, as_of: AsOf) -> EndorsementRow {
     ),
     responses(
         (status = 200, description = "The summary", body = EndorsementStatus),
-        (status = 404, description = "No such key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such key"),
     )
 )]
 pub(super) async fn status(
@@ -299,12 +295,11 @@ async fn counts(
     params(
         ("fingerprint" = String, Path, description = "The full fingerprint, `sha256:` and 64 hex digits"),
         ("page" = Option<u64>, Query, description = "From 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = AlertList),
-        (status = 404, description = "No such key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such key"),
     )
 )]
 pub(super) async fn alerts(

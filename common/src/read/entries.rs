@@ -16,7 +16,6 @@ use crate::server::body::Path;
 use crate::server::problem::{Code, Problem};
 use crate::store::{Filter, Matches, Span, Store, StoreError};
 use crate::wire::log::{EntryView, HeadEntry, LogHead, LogPage};
-use crate::wire::problem::ProblemBody;
 
 /// The longest text that is searched for.
 const MAX_SEARCH: usize = 200;
@@ -29,6 +28,7 @@ const FILTER_CHUNK: usize = 200;
     get,
     path = "/api/v1/log",
     tag = "log",
+    extensions(("x-problems" = json!(["overloaded"]))),
     params(
         ("page" = Option<u64>, Query, description = "From 1"),
         ("per_page" = Option<u64>, Query, description = "From 1 to 200, by default 50"),
@@ -39,7 +39,6 @@ const FILTER_CHUNK: usize = 200;
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = LogPage),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -50,7 +49,7 @@ pub(super) async fn list(
     let size = reads.snapshot()?.size().get();
     let paging = params.paging()?;
     let span = params.span(size)?;
-    let event_type = params.bounded("event_type", 128)?;
+    let event_type = params.event_type()?;
     let search = params.bounded("search", MAX_SEARCH)?;
     let is_filtered = event_type.is_some() || search.is_some();
     if is_filtered {
@@ -82,8 +81,7 @@ pub(super) async fn list(
     path = "/api/v1/log/head",
     tag = "log",
     responses(
-        (status = 200, description = "The newest entry", body = LogHead),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The newest entry", body = LogHead, headers(("ETag"))),
     )
 )]
 pub(super) async fn head(
@@ -112,9 +110,8 @@ pub(super) async fn head(
     tag = "log",
     params(("entry_id" = u64, Path, description = "The number of the entry, from 1")),
     responses(
-        (status = 200, description = "The entry, which never changes", body = EntryView),
-        (status = 404, description = "No such entry", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The entry, which never changes", body = EntryView, headers(("ETag"))),
+        (status = 404, description = "No such entry"),
     )
 )]
 pub(super) async fn entry(
@@ -314,7 +311,7 @@ mod tests {
         assert_eq!((ids(&page), page.total), (vec![6, 7], 6));
         let page: LogPage = node.get("/api/v1/log?event_type=x-test:event&after=5").await;
         assert_eq!(ids(&page), [6, 7]);
-        let page: LogPage = node.get("/api/v1/log?event_type=none").await;
+        let page: LogPage = node.get("/api/v1/log?event_type=x-test:none").await;
         assert_eq!((ids(&page), page.total), (vec![], 0));
         let hash = node.leaf(4).entry_hash().to_hex();
         let page: LogPage = node.get(&format!("/api/v1/log?search={}", &hash[..16])).await;
@@ -331,6 +328,7 @@ mod tests {
             ("page=0", Code::ValidationFailed),
             ("order=up", Code::ValidationFailed),
             ("search=", Code::ValidationFailed),
+            ("event_type=none", Code::ValidationFailed),
             ("event_type=x-test:event&per_page=200&page=51", Code::PageTooDeep),
         ] {
             assert_eq!(node.refusal(&format!("/api/v1/log?{query}")).await, code, "{query}");

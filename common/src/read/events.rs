@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::reads::Reads;
 use super::status::Shown;
 use crate::server::problem::Problem;
-use crate::wire::problem::ProblemBody;
 
 /// A comment is sent after so much silence, so that nothing between takes the stream for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -26,9 +25,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     get,
     path = "/events",
     tag = "node",
+    extensions(("x-problems" = json!(["overloaded"]))),
     responses(
         (status = 200, description = "Events whose data is the body of /api/v1/log/replication-status", content_type = "text/event-stream", body = String),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn events(State(reads): State<Reads>) -> Result<Response, Problem> {

@@ -12,7 +12,6 @@ use super::reads::Reads;
 use crate::head::HeadJson;
 use crate::merkle::Hash;
 use crate::server::problem::Problem;
-use crate::wire::problem::ProblemBody;
 
 /// The newest signed tree head, or the one that witnesses are to sign.
 #[utoipa::path(
@@ -21,8 +20,7 @@ use crate::wire::problem::ProblemBody;
     tag = "log",
     params(("for" = Option<String>, Query, description = "`witness`: the head of the current witness round")),
     responses(
-        (status = 200, description = "The head", body = HeadJson),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The head", body = HeadJson, headers(("ETag"))),
     )
 )]
 pub(super) async fn sth(
@@ -43,8 +41,7 @@ pub(super) async fn sth(
     path = "/api/v1/log/tree-head",
     tag = "log",
     responses(
-        (status = 200, description = "The head", body = HeadJson),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The head", body = HeadJson, headers(("ETag"))),
     )
 )]
 pub(super) async fn tree_head(

@@ -7,11 +7,10 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
 use super::answer::{Freshness, json};
-use super::query::Params;
+use super::query::{LARGEST, Params};
 use super::reads::{Reads, ReadyAsk, Role};
 use crate::server::problem::{Code, Problem};
 use crate::wire::node::{Check, Health, NodeRole, Readiness, WellKnown};
-use crate::wire::problem::ProblemBody;
 
 /// Whether the server lives. Needs no database.
 #[utoipa::path(
@@ -41,13 +40,14 @@ pub(super) async fn healthz() -> Response {
     get,
     path = "/readyz",
     tag = "node",
+    extensions(("x-problems" = json!(["catching_up", "log_unreachable", "signing_paused"]))),
     params(
         ("verbose" = Option<bool>, Query, description = "List the checks"),
         ("max_lag" = Option<u64>, Query, description = "On a follower: how many entries it may lack"),
     ),
     responses(
         (status = 200, description = "It is ready", body = Readiness),
-        (status = 503, description = "It is not; `checks` says why", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "It is not; `checks` says why"),
     )
 )]
 pub(super) async fn readyz(
@@ -57,7 +57,7 @@ pub(super) async fn readyz(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let verbose = params.switch("verbose")?;
-    let max_lag = params.number("max_lag", 0..=u64::MAX)?;
+    let max_lag = params.number("max_lag", 0..=LARGEST)?;
     let store = match reads.store().ping().await {
         Ok(()) => Check::passed("store"),
         Err(error) => Check::failed("store", error.to_string()),
@@ -103,9 +103,9 @@ pub(super) async fn metrics(State(role): State<Role>) -> Response {
     get,
     path = "/.well-known/diogenes",
     tag = "node",
+    extensions(("x-problems" = json!(["catching_up", "signing_paused", "log_unreachable"]))),
     responses(
         (status = 200, description = "What it is", body = WellKnown),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn well_known(

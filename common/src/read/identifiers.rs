@@ -6,7 +6,6 @@ use http::HeaderMap;
 use super::answer::{Freshness, text_json};
 use crate::merkle::Hash;
 use crate::wire::identifiers::IdentifierTypes;
-use crate::wire::problem::ProblemBody;
 
 /// The types of identifiers that endorsements may name, with an example of each.
 #[utoipa::path(
@@ -14,8 +13,7 @@ use crate::wire::problem::ProblemBody;
     path = "/api/v1/identifier-types",
     tag = "endorsements",
     responses(
-        (status = 200, description = "Every type; only a new version of the software changes it", body = IdentifierTypes),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Every type; only a new version of the software changes it", body = IdentifierTypes, headers(("ETag"))),
     )
 )]
 pub(super) async fn types(headers: HeaderMap) -> Response {

@@ -15,7 +15,6 @@ use crate::server::problem::{Code, Problem};
 use crate::store::{Order, Span, Store, StoreError, Window};
 use crate::view::KeyRow;
 use crate::wire::keys::{KeyList, KeyRecord, KeyStatus, KeySummary, is_asserted};
-use crate::wire::problem::ProblemBody;
 
 /// All registered keys.
 #[utoipa::path(
@@ -24,14 +23,13 @@ use crate::wire::problem::ProblemBody;
     tag = "keys",
     params(
         ("page" = Option<u64>, Query, description = "From 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
         ("order" = Option<String>, Query, description = "By first entry: `asc` (default) or `desc`"),
         ("after" = Option<u64>, Query, description = "Only keys that were first registered after this entry; the list ends at row 10,000 and goes on with it"),
         ("as_of" = Option<String>, Query, description = "The instant (RFC 3339) that `status` is about, not later than the served head, whose time is the default"),
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = KeyList),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -54,19 +52,19 @@ pub(super) async fn list(
     get,
     path = "/api/v1/keys/search",
     tag = "keys",
+    extensions(("x-problems" = json!(["overloaded"]))),
     params(
         ("pseudonym" = String, Query, description = "A part of the pseudonym, whatever its case; `%` and `_` are themselves"),
         ("page" = Option<u64>, Query, description = "From 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
         ("order" = Option<String>, Query, description = "By first entry: `asc` (default) or `desc`"),
         ("after" = Option<u64>, Query, description = "Only keys that were first registered after this entry; the list ends at row 10,000 and goes on with it"),
         ("as_of" = Option<String>, Query, description = "The instant (RFC 3339) that `status` is about, not later than the served head, whose time is the default"),
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = KeyList),
-        (status = 422, description = "`pseudonym` is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Too many searches are running", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`pseudonym` is missing"),
+        (status = 503, description = "Too many searches are running"),
     )
 )]
 pub(super) async fn search(
@@ -100,8 +98,7 @@ pub(super) async fn search(
     ),
     responses(
         (status = 200, description = "The key", body = KeyRecord),
-        (status = 404, description = "No such key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such key"),
     )
 )]
 pub(super) async fn record(
@@ -134,8 +131,7 @@ pub(super) async fn record(
     ),
     responses(
         (status = 200, description = "Its status", body = KeyStatus),
-        (status = 404, description = "No such key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such key"),
     )
 )]
 pub(super) async fn status(

@@ -29,6 +29,7 @@ mod proof_file;
 mod proofs;
 mod query;
 mod reads;
+mod reference;
 mod replicate;
 mod snapshot;
 mod status;
@@ -42,22 +43,21 @@ mod verify;
 mod when;
 mod witnesses;
 
-use axum::Router;
-use axum::response::IntoResponse as _;
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use checkpoint::{CheckpointBoard, CheckpointChoice, CosignedCheckpoint};
 pub use proofs::{consistency_proof, inclusion_proof, root_at};
+pub(crate) use query::LARGEST;
 pub use query::{Paging, Params};
 pub use reads::{Facts, LogFacts, Node, Reads, ReadyAsk, Role, Setup, verified_headers};
+pub use reference::openapi;
 pub use snapshot::{Published, Snapshot};
 pub use status::{Shown, StatusBoard};
 pub use verify::{ChainMetrics, DAMAGE, Verification};
 
+use crate::describe::limited;
 use crate::server::limits::{Class, Limiter};
 
 /// The routes, with the limits of their classes. Paths are complete: merge, do not nest.
@@ -74,8 +74,7 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(witnesses::one))
         .routes(routes!(status::replication_status))
         .routes(routes!(health::well_known))
-        .merge(tiles::router())
-        .route_layer(limiter.layer(Class::Log));
+        .merge(tiles::router());
     let query = OpenApiRouter::new()
         .routes(routes!(entries::list))
         .routes(routes!(trail::by_fingerprint))
@@ -92,8 +91,7 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(trust_configs::one))
         .routes(routes!(verify::verify))
         .routes(routes!(document::verify_document))
-        .routes(routes!(identifiers::types))
-        .route_layer(limiter.layer(Class::Query));
+        .routes(routes!(identifiers::types));
     let unlimited = OpenApiRouter::new()
         .routes(routes!(health::health))
         .routes(routes!(health::healthz))
@@ -103,23 +101,5 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(page::page))
         .route("/assets/style.css", get(page::style))
         .route("/assets/live.js", get(page::script));
-    log.merge(query).merge(unlimited)
-}
-
-/// `GET /openapi.json`: the document of the assembled router.
-pub fn openapi<S: Clone + Send + Sync + 'static>(document: &OpenApi) -> Router<S> {
-    // The router's word for the rest of a path is none of the document's.
-    let text = document.to_json().unwrap_or_default().replace("/{*", "/{");
-    let body = bytes::Bytes::copy_from_slice(text.as_bytes());
-    let answer = move || {
-        let body = body.clone();
-        async move {
-            let headers = [
-                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-                (CACHE_CONTROL, HeaderValue::from_static("public, max-age=60")),
-            ];
-            (headers, body).into_response()
-        }
-    };
-    Router::new().route("/openapi.json", get(answer))
+    limited(limiter, Class::Log, log).merge(limited(limiter, Class::Query, query)).merge(unlimited)
 }

@@ -17,7 +17,6 @@ use crate::note::Note;
 use crate::proof::TlogProof;
 use crate::server::body::Path;
 use crate::server::problem::{Code, Problem};
-use crate::wire::problem::ProblemBody;
 
 /// When the next checkpoint may be there.
 const SOON: Duration = Duration::from_secs(1);
@@ -27,12 +26,12 @@ const SOON: Duration = Duration::from_secs(1);
     get,
     path = "/api/v1/log/{entry_id}/proof",
     tag = "log",
+    extensions(("x-problems" = json!(["not_published"]))),
     params(("entry_id" = u64, Path, description = "The number of the entry, from 1")),
     responses(
         (status = 200, description = "A `.tlog-proof`: index, hashes and the cosigned checkpoint (C2SP tlog-proof)", body = String, content_type = "text/plain"),
-        (status = 404, description = "No such entry", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`not_published`: no published checkpoint covers the entry yet", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such entry"),
+        (status = 503, description = "`not_published`: no published checkpoint covers the entry yet"),
     )
 )]
 pub(super) async fn proof(

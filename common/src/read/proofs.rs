@@ -12,21 +12,20 @@ use crate::merkle::{Hash, NodeId, Nodes as _, ProofPlan, TreeSize};
 use crate::server::problem::{Code, Problem};
 use crate::store::{Store, StoreError};
 use crate::wire::log::{ConsistencyProof, InclusionProof};
-use crate::wire::problem::ProblemBody;
 
 /// The proof that an entry is in the tree of a size.
 #[utoipa::path(
     get,
     path = "/api/v1/log/inclusion-proof",
     tag = "log",
+    extensions(("x-problems" = json!(["not_found"]))),
     params(
         ("entry_id" = u64, Query, description = "The entry"),
         ("tree_size" = Option<u64>, Query, description = "The size of the tree; that of the newest head by default"),
     ),
     responses(
-        (status = 200, description = "The proof", body = InclusionProof),
-        (status = 404, description = "No such entry", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The proof", body = InclusionProof, headers(("ETag"))),
+        (status = 404, description = "No such entry"),
     )
 )]
 pub(super) async fn inclusion(
@@ -56,8 +55,7 @@ pub(super) async fn inclusion(
         ("second" = Option<u64>, Query, description = "The larger size; that of the newest head by default"),
     ),
     responses(
-        (status = 200, description = "The proof", body = ConsistencyProof),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The proof", body = ConsistencyProof, headers(("ETag"))),
     )
 )]
 pub(super) async fn consistency(

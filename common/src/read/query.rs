@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use axum::extract::{FromRequestParts, Query};
 use http::request::Parts;
 
+use crate::leaf::EventType;
 use crate::server::problem::{Code, Problem};
 use crate::store::{Filter, Order, Span};
 
@@ -27,6 +28,9 @@ pub(super) const ORDERS: [(&str, Order); 2] =
 
 /// The last row of a filtered list that can be asked for.
 pub(super) const DEEPEST_ROW: u64 = 10_000;
+
+/// The largest number that JSON carries exactly, and so that the document can name as a bound.
+pub(crate) const LARGEST: u64 = (1 << 53) - 1;
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
@@ -59,6 +63,20 @@ impl Params {
         match self.text(name)? {
             Some(text) if text.is_empty() || text.len() > most => {
                 Err(Problem::invalid(name, format!("`{name}` has from 1 to {most} bytes")))
+            }
+            text => Ok(text),
+        }
+    }
+
+    /// `event_type`: a type that an entry can have.
+    pub(super) fn event_type(&self) -> Result<Option<&str>, Problem> {
+        match self.text("event_type")? {
+            Some(text) if !text.parse().is_ok_and(|of: EventType| of.is_known()) => {
+                Err(Problem::invalid(
+                    "event_type",
+                    "`event_type` is one of this log's own types, such as `attestation`, or \
+                 x-<namespace>:<name>",
+                ))
             }
             text => Ok(text),
         }
@@ -135,7 +153,7 @@ impl Params {
     /// The part of the log up to a size that is asked for: `after` and `order`.
     pub(super) fn span(&self, size: u64) -> Result<Span, Problem> {
         Ok(Span {
-            after: self.number("after", 0..=u64::MAX)?.unwrap_or(0),
+            after: self.number("after", 0..=LARGEST)?.unwrap_or(0),
             upto: size,
             order: self.choice("order", &ORDERS)?.unwrap_or_default(),
         })
@@ -259,6 +277,18 @@ mod tests {
         assert_eq!(params("verbose").switch("verbose"), Ok(true));
         assert_eq!(params("verbose=false").switch("verbose"), Ok(false));
         assert!(params("verbose=perhaps").switch("verbose").is_err());
+    }
+
+    #[test]
+    fn an_event_type_is_one_that_entries_have() {
+        for known in ["attestation", "trust_config", "x-acme:deployed"] {
+            let params = params(&format!("event_type={known}"));
+            assert_eq!(params.event_type().unwrap(), Some(known));
+        }
+        for unknown in ["", "atestation", "x-acme", "X-acme:a", "acme:a"] {
+            let problem = params(&format!("event_type={unknown}")).event_type().unwrap_err();
+            assert_eq!(problem.code(), Code::ValidationFailed, "{unknown}");
+        }
     }
 
     #[test]

@@ -19,7 +19,6 @@ use crate::merkle::TreeSize;
 use crate::server::problem::Problem;
 use crate::store::StoreError;
 use crate::wire::log::ReplicationBatch;
-use crate::wire::problem::ProblemBody;
 
 /// Entries in order, the newest head and the proof that leads from one to the other.
 ///
@@ -29,16 +28,16 @@ use crate::wire::problem::ProblemBody;
     get,
     path = "/api/v1/log/replicate",
     tag = "log",
+    extensions(("x-problems" = json!(["overloaded"]))),
     params(
         ("after" = Option<u64>, Query, description = "The id after which to begin, by default 0"),
-        ("limit" = Option<u64>, Query, description = "From 1 to 10,000, by default 100"),
+        ("limit" = Option<u64>, Query, maximum = 10000, description = "From 1 to 10,000, by default 100"),
     ),
     responses(
         (status = 200, description = "The batch", content(
             (ReplicationBatch = "application/json"),
             (Vec<u8> = "application/vnd.diogenes.batch"),
         )),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn replicate(

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{Freshness, text_json};
 use super::reads::Reads;
 use crate::server::problem::Problem;
-use crate::wire::problem::ProblemBody;
 use crate::wire::status::ReplicationStatus;
 
 /// Where the newest status stands. Clones share it.
@@ -114,7 +113,6 @@ impl StatusBoard {
     tag = "log",
     responses(
         (status = 200, description = "The status, at most a second old", body = ReplicationStatus),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn replication_status(

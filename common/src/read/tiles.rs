@@ -30,7 +30,6 @@ use crate::bundle::EntryBundle;
 use crate::merkle::{BundlePath, Hash, TileId, TilePath};
 use crate::server::problem::{Code, Problem};
 use crate::store::StoreError;
-use crate::wire::problem::ProblemBody;
 
 /// How many bundles are made at once: each may have 16 MiB.
 const MAKING: usize = 4;
@@ -76,8 +75,7 @@ pub(super) fn router<N: Node>() -> OpenApiRouter<N> {
     path = "/checkpoint",
     tag = "tiles",
     responses(
-        (status = 200, description = "The checkpoint (C2SP tlog-checkpoint)", body = String, content_type = "text/plain"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The checkpoint (C2SP tlog-checkpoint)", body = String, content_type = "text/plain", headers(("ETag"))),
     )
 )]
 async fn checkpoint(State(reads): State<Reads>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -100,8 +98,7 @@ async fn checkpoint(State(reads): State<Reads>, headers: HeaderMap) -> Result<Re
     ),
     responses(
         (status = 200, description = "The tile (C2SP tlog-tiles)", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, description = "No checkpoint so far implies this tile", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No checkpoint so far implies this tile"),
     )
 )]
 async fn tile(State(reads): State<Reads>, uri: Uri) -> Result<Response, Problem> {
@@ -117,13 +114,13 @@ async fn tile(State(reads): State<Reads>, uri: Uri) -> Result<Response, Problem>
     get,
     path = "/tile/entries/{*index}",
     tag = "tiles",
+    extensions(("x-problems" = json!(["overloaded"]))),
     params(
         ("index" = String, Path, description = "Groups of three digits, all but the last after an `x`; `.p/<W>` for a partial bundle of W entries"),
     ),
     responses(
         (status = 200, description = "The entry bundle (C2SP tlog-tiles)", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 404, description = "No checkpoint so far implies this bundle", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No checkpoint so far implies this bundle"),
     )
 )]
 async fn bundle(

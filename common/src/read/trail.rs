@@ -15,7 +15,6 @@ use crate::server::body::Path;
 use crate::server::problem::Problem;
 use crate::store::{Referent, Span, Store, StoreError};
 use crate::wire::log::LogPage;
-use crate::wire::problem::ProblemBody;
 
 /// The entries that refer to a key.
 #[utoipa::path(
@@ -25,13 +24,12 @@ use crate::wire::problem::ProblemBody;
     params(
         ("fingerprint" = String, Path, description = "The full fingerprint, `sha256:` and 64 hex digits"),
         ("page" = Option<u64>, Query, description = "From 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
         ("order" = Option<String>, Query, description = "`asc` (default) or `desc`"),
         ("after" = Option<u64>, Query, description = "Only entries after this id"),
     ),
     responses(
         (status = 200, description = "The page, empty if no entry refers to the key; `Link` names the next one", body = LogPage),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn by_fingerprint(
@@ -71,8 +69,7 @@ pub(super) async fn by_fingerprint(
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = LogPage),
-        (status = 422, description = "No filter is given, or one cannot be read", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "No filter is given, or one cannot be read"),
     )
 )]
 pub(super) async fn audit_trail(

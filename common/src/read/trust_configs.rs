@@ -14,7 +14,6 @@ use crate::server::body::Path;
 use crate::server::problem::{Code, Problem};
 use crate::store::{Store, StoreError, Window};
 use crate::view::TrustConfigRow;
-use crate::wire::problem::ProblemBody;
 use crate::wire::trust::{TrustConfigList, TrustConfigView};
 
 /// The trust configurations that stand.
@@ -24,11 +23,10 @@ use crate::wire::trust::{TrustConfigList, TrustConfigView};
     tag = "trust",
     params(
         ("page" = Option<u64>, Query, description = "From 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = TrustConfigList),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -59,8 +57,7 @@ pub(super) async fn list(
     ),
     responses(
         (status = 200, description = "The configuration", body = TrustConfigView),
-        (status = 404, description = "No such key, or it has none", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such key, or it has none"),
     )
 )]
 pub(super) async fn one(

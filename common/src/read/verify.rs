@@ -24,7 +24,6 @@ use crate::server::problem::Problem;
 use crate::store::{NewIncident, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::wire::log::{VerifyError, VerifyProgress, VerifyReport, VerifyRequest};
-use crate::wire::problem::ProblemBody;
 
 /// The kind of the incident that damage opens.
 pub const DAMAGE: &str = "entry_corrupt";
@@ -85,13 +84,14 @@ pub struct Verification {
     post,
     path = "/api/v1/log/verify",
     tag = "log",
+    security((), ("operator" = [])),
+    extensions(("x-problems" = json!(["overloaded"]))),
     request_body(content = Option<VerifyRequest>, description = "May be empty"),
     responses(
         (status = 200, description = "What was found", content(
             (VerifyReport = "application/json"),
             (VerifyProgress = "application/x-ndjson"),
         )),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn verify(

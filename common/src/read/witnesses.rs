@@ -24,7 +24,6 @@ use crate::server::problem::{Code, Problem};
 use crate::statement::{Category, WitnessProof};
 use crate::store::{Cosignature, Filter, Order, Store, StoreError};
 use crate::view::{EndorsedRow, ProfileRow};
-use crate::wire::problem::ProblemBody;
 use crate::wire::status::{LastProof, WitnessInput};
 use crate::wire::witnesses::{
     LastCosignature, ProofPage, ProofRecord, WitnessRecord, WitnessState,
@@ -46,7 +45,6 @@ const DAY: i64 = 86_400_000;
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = ProofPage),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -90,10 +88,10 @@ pub(super) async fn list(
     get,
     path = "/api/v1/log/witnesses/{fingerprint}",
     tag = "witnesses",
+    extensions(("x-problems" = json!(["validation_failed"]))),
     params(("fingerprint" = String, Path, description = "A full fingerprint or its first 16 hex digits")),
     responses(
         (status = 200, description = "The witness; `state` is `unknown` if nothing is known", body = WitnessRecord),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn one(

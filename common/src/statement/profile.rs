@@ -10,6 +10,7 @@ use crate::keys::{Fingerprint, PublicKey, Signature, SigningKey};
 
 /// What kind of node a profile is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProfileType {
     /// A follower.
@@ -70,6 +71,7 @@ impl ProfileClaim {
 
 /// The body of `PUT /api/v1/profiles/{fp}` and the payload of an `operator_profile` entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// The name to show.

@@ -84,6 +84,7 @@ impl ReportClaim {
 
 /// The body of `POST /api/v1/log/replication-report`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReplicationReport {
     /// The follower's key.

@@ -70,6 +70,7 @@ impl WitnessClaim {
 /// The body of `POST /api/v1/log/witness` and the payload of a `witness_proof` entry: the claim
 /// with its signature, the head that it is about and a C2SP cosignature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WitnessProof {
     /// The `cosignature/v1` line over the checkpoint of the new size; its validity is not part of

@@ -31,6 +31,84 @@ pub struct EntryView {
     pub effect_reason: Option<String>,
 }
 
+/// The answer to one event that was appended. Handlers write it by hand: the head's text is shared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+pub struct Appended {
+    /// The entry's number.
+    pub id: u64,
+    /// Its hash.
+    pub entry_hash: Hash,
+    /// What kind of event it records.
+    pub event_type: String,
+    /// When the leader appended it.
+    pub timestamp: Timestamp,
+    /// The size that the head of the receipt covers.
+    pub tree_size: TreeSize,
+    /// The hash of the entry before.
+    pub previous_hash: Option<Hash>,
+    /// What shows offline that the entry is in the log.
+    pub receipt: Receipt,
+}
+
+/// What shows offline that an entry is in the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+pub struct Receipt {
+    /// The entry's place in the tree: its id less one.
+    pub leaf_index: u64,
+    /// The size of the tree.
+    pub tree_size: TreeSize,
+    /// The RFC 9162 inclusion path, in base64.
+    #[serde(with = "base64_list")]
+    #[cfg_attr(feature = "shell", schema(value_type = Vec<crate::wire::Base64>))]
+    pub inclusion_proof: Vec<Hash>,
+    /// The head that covers the entry.
+    #[cfg_attr(feature = "shell", schema(value_type = crate::head::HeadJson))]
+    pub tree_head: serde_json::Value,
+}
+
+/// The answer to several events that were appended at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+pub struct AppendedMany {
+    /// The number of the first entry.
+    pub first_id: u64,
+    /// The number of the last one.
+    pub last_id: u64,
+    /// The entries in order.
+    pub entries: Vec<HeadEntry>,
+    /// The size that the head covers.
+    pub tree_size: TreeSize,
+    /// The head that covers them.
+    #[cfg_attr(feature = "shell", schema(value_type = crate::head::HeadJson))]
+    pub tree_head: serde_json::Value,
+}
+
+/// `POST /api/v1/log/entries`: one event and several are answered differently.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum AppendAnswer {
+    /// To one event.
+    One(Box<Appended>),
+    /// To an array or to lines.
+    Many(AppendedMany),
+}
+
+/// `POST /api/v1/log/anchor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+pub struct AnchorAnswer {
+    /// The newest entry that the proof covers.
+    pub anchored_entry_id: u64,
+    /// Its hash.
+    pub entry_hash: Hash,
+    /// The proof of `OpenTimestamps` in base64.
+    #[cfg_attr(feature = "shell", schema(value_type = crate::wire::Base64))]
+    pub ots_proof: String,
+}
+
 /// `GET /api/v1/log`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]

@@ -20,4 +20,4 @@ pub mod webhooks;
 pub mod witnesses;
 
 #[cfg(feature = "shell")]
-pub use schema::Base64;
+pub use schema::{Base64, ManifestShape};

@@ -7,11 +7,12 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::clock::Timestamp;
+use crate::event::text::{Name, ServerUrl};
 use crate::head::{HeadJson, Origin};
-use crate::keys::{Fingerprint, PublicKey, ShortFingerprint, Signature};
-use crate::manifest::{AttestationId, AttestationType, ShortId};
+use crate::keys::{AnyFingerprint, Fingerprint, PublicKey, ShortFingerprint, Signature};
+use crate::manifest::{self, AttestationId, AttestationType, ShortId};
 use crate::merkle::{Hash, TreeSize};
-use crate::statement::FollowerStatus;
+use crate::statement::{FollowerStatus, Reason};
 use crate::trust::{
     MAX_ANCHORS, MAX_DEPTH, MAX_INSTITUTION_CHARS, MAX_INSTITUTIONS, MAX_PATHS, Millionths, Policy,
 };
@@ -66,6 +67,13 @@ texts! {
     AttestationType: "`authorship`, `editorial_review`, `peer_review`, `publication` or `x-<namespace>:<name>`.",
         "authorship",
         Some("^(authorship|editorial_review|peer_review|publication|x-[a-z0-9][a-z0-9-]{0,31}:[a-z0-9][a-z0-9._-]{0,63})$");
+    AnyFingerprint: "A fingerprint, full or its first 16 hex digits.",
+        "e3b0c44298fc1c14", Some("^((sha256:)?[0-9a-f]{64}|[0-9a-f]{16})$");
+    Name: "A name: 1 to 100 characters in NFC, without control or bidi characters.",
+        "EU Mirror", Some("^.{1,100}$");
+    ServerUrl: "An http or https URL to show; never dialled.",
+        "https://mirror.example.org", Some("^https?://.{1,247}$");
+    Reason: "A reason for programs.", "catching_up", Some("^[a-z0-9_]{1,64}$");
     FollowerStatus: "How a follower stands: `SYNCED`, `SYNCING`, `BEHIND` or `ERROR`.",
         "SYNCED", Some("^(SYNCED|SYNCING|BEHIND|ERROR)$");
 }
@@ -198,4 +206,40 @@ impl ToSchema for Policy {}
 /// A list of at least one, and of no two that are the same.
 fn list(of: impl Into<ArrayItems>) -> ArrayBuilder {
     ArrayBuilder::new().items(of).min_items(Some(1)).unique_items(true)
+}
+
+/// A document's manifest as requests carry it; names the schema only.
+#[derive(Clone, Copy, Debug)]
+pub struct ManifestShape;
+
+impl PartialSchema for ManifestShape {
+    fn schema() -> RefOr<Schema> {
+        let document = ObjectBuilder::new()
+            .description(Some("What the document is; further members are kept."))
+            .property("content_hash", Hash::schema())
+            .property(
+                "title",
+                ObjectBuilder::new().schema_type(Type::String).examples(["On Truth"]),
+            )
+            .required("content_hash");
+        let attestation =
+            ObjectBuilder::new().description(Some("An attestation as it was answered."));
+        let attestations = ArrayBuilder::new()
+            .items(attestation)
+            .max_items(Some(manifest::MAX_LISTED))
+            .examples([serde_json::json!([])])
+            .description(Some("The attestations that the document has so far."));
+        ObjectBuilder::new()
+            .description(Some("A document's manifest, at most 128 KiB."))
+            .property("document", document)
+            .property("attestations", attestations)
+            .required("document")
+            .into()
+    }
+}
+
+impl ToSchema for ManifestShape {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Manifest".into()
+    }
 }

@@ -23,7 +23,7 @@ use crate::view::KeyState;
 pub struct DocumentQuestion {
     /// The manifest: `{"document":{"title","content_hash",...},"attestations":[...]}`, at most
     /// 128 KiB of canonical JSON.
-    #[cfg_attr(feature = "shell", schema(value_type = Object))]
+    #[cfg_attr(feature = "shell", schema(value_type = crate::wire::ManifestShape))]
     pub manifest: Value,
     /// The SHA-256 digest of the document at hand, with or without `sha256:`.
     pub source_hash: String,

@@ -142,3 +142,13 @@ pub struct WitnessRecord {
     /// Its newest cosignature.
     pub last_cosignature: Option<LastCosignature>,
 }
+
+/// The answer to a witness proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+pub struct WitnessAnswer {
+    /// The entry that records it; null if the round rules do not record it.
+    pub proof_id: Option<u64>,
+    /// Whether it is recorded.
+    pub recorded: bool,
+}

@@ -11,7 +11,6 @@ use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::wire::attestations::AttestationView;
-use diogenes_common::wire::problem::ProblemBody;
 use http::HeaderMap;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,14 +31,12 @@ struct AttestationAnswer {
     /// The attestation, to be kept in the manifest's `attestations`.
     attestation: AttestationView,
     /// Its signer's key.
-    #[schema(value_type = String)]
     fingerprint: Fingerprint,
     /// The name under which that key is registered.
     pseudonym: String,
     /// The entry.
     log_entry_id: u64,
     /// Its hash.
-    #[schema(value_type = String)]
     entry_hash: Hash,
 }
 
@@ -51,6 +48,12 @@ struct AttestationAnswer {
     post,
     path = "/api/v1/attestations",
     tag = "attestations",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!([
+        "conflict", "invalid_manifest", "invalid_public_key", "invalid_signature",
+        "key_has_other_role", "key_not_active", "password_required", "type_not_signed",
+        "unauthorized",
+    ]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -59,10 +62,9 @@ struct AttestationAnswer {
     responses(
         (status = 201, description = "Recorded; `Location` names the entry", body = AttestationAnswer),
         (status = 200, description = "The log holds it already, or an earlier request with this Idempotency-Key recorded it", body = AttestationAnswer),
-        (status = 403, description = "The key is not active, or its password is missing or wrong", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The signature covers neither of two types", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The key, the type, the manifest or the signature can't be used", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "The key is not active, or its password is missing or wrong"),
+        (status = 409, description = "The signature covers neither of two types"),
+        (status = 422, description = "The key, the type, the manifest or the signature can't be used"),
     ),
 )]
 async fn post_attestation(

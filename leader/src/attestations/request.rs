@@ -20,7 +20,7 @@ use crate::auth::Sensitive;
 #[serde(deny_unknown_fields)]
 pub(crate) struct AttestationRequest {
     /// The document's manifest: `{"document": {"title", "content_hash", ...}, "attestations": [...]}`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = diogenes_common::wire::ManifestShape)]
     pub(super) manifest: serde_json::Value,
     /// The signer's public key, PEM `SubjectPublicKeyInfo`.
     pub(super) public_key_pem: String,
@@ -39,7 +39,6 @@ pub(crate) struct AttestationRequest {
     pub(super) intent_statement: Option<String>,
     /// The key's password, if it has one.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
     pub(super) password: Option<Sensitive>,
 }
 

@@ -16,7 +16,6 @@ use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::headers::NO_STORE;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::Claim as _;
-use diogenes_common::wire::problem::ProblemBody;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
@@ -45,7 +44,6 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 struct ChallengeRequest {
     /// The key that will answer, `sha256:` and 64 hex digits.
-    #[schema(value_type = String)]
     fingerprint: Fingerprint,
     /// Whether an expired key is to be succeeded.
     #[serde(default, deserialize_with = "or_default")]
@@ -67,10 +65,8 @@ struct ChallengeGiven {
     #[schema(value_type = String)]
     nonce: ChallengeText,
     /// From when on no answer counts.
-    #[schema(value_type = String)]
     expires_at: Timestamp,
     /// The log.
-    #[schema(value_type = String)]
     origin: Origin,
     /// What it was asked for.
     #[schema(value_type = String)]
@@ -78,7 +74,6 @@ struct ChallengeGiven {
     /// Whether it was asked for to succeed an expired key.
     recovery: bool,
     /// The key that is to answer.
-    #[schema(value_type = String)]
     fingerprint: Fingerprint,
     /// What to sign, base64, with `null` where `action` and `payload_hash` go.
     signing_input: String,
@@ -92,8 +87,7 @@ struct ChallengeGiven {
     request_body = ChallengeRequest,
     responses(
         (status = 200, description = "What to sign", body = ChallengeGiven),
-        (status = 422, description = "No fingerprint, or no purpose", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "No fingerprint, or no purpose"),
     ),
 )]
 async fn post_challenge(
@@ -139,12 +133,10 @@ struct LoggedIn {
     /// For `Authorization: Bearer <token>`.
     token: Sensitive,
     /// The key whose session it is.
-    #[schema(value_type = String)]
     fingerprint: Fingerprint,
     /// The name that its holder chose.
     pseudonym: String,
     /// From when on the token opens nothing.
-    #[schema(value_type = String)]
     expires_at: Timestamp,
 }
 
@@ -153,15 +145,15 @@ struct LoggedIn {
     post,
     path = "/api/v1/auth/login",
     tag = "auth",
+    extensions(("x-problems" = json!(["forbidden", "rate_limited"]))),
     request_body = LoginRequest,
     responses(
         (status = 200, description = "The token", body = LoggedIn),
-        (status = 403, description = "Not the key's answer, not its password, or the key is not active", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such challenge", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The challenge was used", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "The challenge has expired", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many tries failed", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "Not the key's answer, not its password, or the key is not active"),
+        (status = 404, description = "No such challenge"),
+        (status = 409, description = "The challenge was used"),
+        (status = 410, description = "The challenge has expired"),
+        (status = 429, description = "Too many tries failed"),
     ),
 )]
 async fn post_login(
@@ -184,10 +176,11 @@ async fn post_login(
     post,
     path = "/api/v1/auth/renew",
     tag = "auth",
+    security(("key" = [])),
+    extensions(("x-problems" = json!(["forbidden", "key_not_active"]))),
     responses(
         (status = 200, description = "The new token", body = LoggedIn),
-        (status = 401, description = "No good token", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No good token"),
     ),
 )]
 async fn post_renew(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -215,7 +208,6 @@ struct PasswordRequest {
 #[derive(Serialize, utoipa::ToSchema)]
 struct PasswordSet {
     /// The key's fingerprint.
-    #[schema(value_type = String)]
     fingerprint: Fingerprint,
     /// Always true.
     password_set: bool,
@@ -226,12 +218,12 @@ struct PasswordSet {
     post,
     path = "/api/v1/auth/password",
     tag = "auth",
+    extensions(("x-problems" = json!(["conflict", "forbidden", "rate_limited"]))),
     request_body = PasswordRequest,
     responses(
         (status = 200, description = "Set", body = PasswordSet),
-        (status = 403, description = "Not the key's answer, or not its current password", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A password of another length, or a challenge for something else", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "Not the key's answer, or not its current password"),
+        (status = 422, description = "A password of another length, or a challenge for something else"),
     ),
 )]
 async fn post_password(

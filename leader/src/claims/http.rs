@@ -13,7 +13,6 @@ use diogenes_common::server::body::{self, Path, RawBody};
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::store::Window;
 use diogenes_common::view::ClaimRow;
-use diogenes_common::wire::problem::ProblemBody;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderValue, LINK};
 use serde::{Deserialize, Serialize};
@@ -54,6 +53,8 @@ struct Claimed {
     post,
     path = "/api/v1/claims",
     tag = "claims",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["conflict"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -62,8 +63,6 @@ struct Claimed {
     responses(
         (status = 201, description = "Posted; `Location` names the entry", body = Claimed),
         (status = 200, description = "An earlier request with this Idempotency-Key posted it", body = Claimed),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_claim(
@@ -84,15 +83,15 @@ async fn post_claim(
     get,
     path = "/api/v1/claims",
     tag = "claims",
+    security(("key" = []), ("operator" = [])),
     params(
         ("page" = Option<u64>, Query, description = "From 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
         ("claimant" = Option<String>, Query, description = "Only claims of this key, `sha256:` and 64 hex digits"),
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = ClaimList),
-        (status = 401, description = "No session", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session"),
     ),
 )]
 async fn list(
@@ -123,12 +122,12 @@ async fn list(
     get,
     path = "/api/v1/claims/{entry_id}",
     tag = "claims",
+    security(("key" = []), ("operator" = [])),
     params(("entry_id" = u64, Path, description = "The entry of the claim")),
     responses(
         (status = 200, description = "The claim", body = ClaimView),
-        (status = 401, description = "No session", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "No such claim", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session"),
+        (status = 404, description = "No such claim"),
     ),
 )]
 async fn one(
@@ -243,6 +242,7 @@ struct Revealed {
     post,
     path = "/api/v1/claims/{entry_id}/reveal",
     tag = "claims",
+    extensions(("x-problems" = json!(["conflict"]))),
     params(
         ("entry_id" = u64, Path, description = "The entry of the claim"),
         ("Idempotency-Key" = Option<String>, Header,
@@ -252,8 +252,6 @@ struct Revealed {
     responses(
         (status = 201, description = "Recorded; `Location` names the entry", body = Revealed),
         (status = 200, description = "`valid` is false: it is another plaintext, and nothing was recorded", body = Revealed),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_reveal(

@@ -10,7 +10,6 @@ use diogenes_common::server::problem::Problem;
 use diogenes_common::wire::composite::{
     AssembleRequest, CompileRequest, CompiledManifest, CompositeView, GivenPart, PartView,
 };
-use diogenes_common::wire::problem::ProblemBody;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
@@ -35,11 +34,11 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     post,
     path = "/api/v1/composite/assemble",
     tag = "composite",
+    extensions(("x-problems" = json!(["invalid_manifest"]))),
     request_body = AssembleRequest,
     responses(
         (status = 200, description = "The parts in their order, each with its proof", body = CompositeView),
-        (status = 422, description = "A part, the title or the whole can't be used", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A part, the title or the whole can't be used"),
     ),
 )]
 async fn post_assemble(headers: HeaderMap, bytes: RawBody) -> Result<Response, Problem> {
@@ -61,6 +60,8 @@ async fn post_assemble(headers: HeaderMap, bytes: RawBody) -> Result<Response, P
     post,
     path = "/api/v1/composite/compile",
     tag = "composite",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["invalid_manifest"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -69,8 +70,7 @@ async fn post_assemble(headers: HeaderMap, bytes: RawBody) -> Result<Response, P
     responses(
         (status = 200, description = "The manifest", body = CompiledManifest),
         (status = 201, description = "The manifest, which is recorded; `Location` names the entry", body = CompiledManifest),
-        (status = 422, description = "The composite contradicts itself, or an attestation doesn't fit", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The composite contradicts itself, or an attestation doesn't fit"),
     ),
 )]
 async fn post_compile(

@@ -10,7 +10,6 @@ use diogenes_common::server::body::RawBody;
 use diogenes_common::server::limits::Class;
 use diogenes_common::server::problem::Problem;
 use diogenes_common::wire::log::EntryView;
-use diogenes_common::wire::problem::ProblemBody;
 use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -41,6 +40,8 @@ with_auth! {
     post,
     path = "/api/v1/endorsements/offer",
     tag = "endorsements",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["category_reserved", "endorsement_capacity_exceeded", "endorsement_conflict", "key_has_other_role"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -49,8 +50,6 @@ with_auth! {
     responses(
         (status = 201, description = "Offered; `Location` names the entry", body = EntryView),
         (status = 200, description = "An earlier request with this Idempotency-Key offered it", body = EntryView),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_offer(
@@ -69,6 +68,8 @@ async fn post_offer(
     post,
     path = "/api/v1/endorsements/accept",
     tag = "endorsements",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["endorsement_conflict", "not_found"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -77,8 +78,6 @@ async fn post_offer(
     responses(
         (status = 201, description = "Accepted; `Location` names the entry", body = EntryView),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = EntryView),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_accept(
@@ -95,6 +94,8 @@ async fn post_accept(
     post,
     path = "/api/v1/endorsements/withdraw",
     tag = "endorsements",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["endorsement_conflict", "not_found"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -103,8 +104,6 @@ async fn post_accept(
     responses(
         (status = 201, description = "Withdrawn; `Location` names the entry", body = EntryView),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = EntryView),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_withdraw(
@@ -121,6 +120,8 @@ async fn post_withdraw(
     post,
     path = "/api/v1/endorsements/revoke-acceptance",
     tag = "endorsements",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["endorsement_conflict", "not_found"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -129,8 +130,6 @@ async fn post_withdraw(
     responses(
         (status = 201, description = "Revoked; `Location` names the entry", body = EntryView),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = EntryView),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_revoke_acceptance(
@@ -149,6 +148,8 @@ async fn post_revoke_acceptance(
     post,
     path = "/api/v1/endorsements/revocation-alert",
     tag = "endorsements",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["endorsement_conflict"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -157,8 +158,6 @@ async fn post_revoke_acceptance(
     responses(
         (status = 201, description = "Published; `Location` names the entry", body = EntryView),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = EntryView),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_alert(

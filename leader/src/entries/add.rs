@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use diogenes_common::server::body::RawBody;
 use diogenes_common::server::problem::Problem;
-use diogenes_common::wire::problem::ProblemBody;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 
@@ -29,11 +28,13 @@ const MAX_BODY: usize = 64 * 1024;
     post,
     path = "/add",
     tag = "tiles",
+    security((), ("key" = []), ("operator" = [])),
+    extensions(("x-problems" = json!([
+        "clock_step", "entry_too_large", "event_type_reserved", "forbidden", "validation_failed",
+    ]))),
     request_body(description = "The bytes", content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "The entry's index in the tree, in decimal: its id less one", body = String, content_type = "text/plain"),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Nothing is appended at the moment", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn add(

@@ -15,13 +15,14 @@ use diogenes_common::server::Caller;
 use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
 use diogenes_common::server::problem::{Code, Problem};
-use diogenes_common::wire::problem::ProblemBody;
+use diogenes_common::wire::log::AppendAnswer;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::parse::{self, ParseError, Shape, Submission};
+use super::shapes::SubmittedEvents;
 use super::{EventError, Origin, Request, Sender, SubmitError, Submittal, submit};
 use crate::app::{App, no_effect, place_of};
 use crate::attestations::attest_problem;
@@ -45,6 +46,14 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     post,
     path = "/api/v1/log/entries",
     tag = "log",
+    security((), ("key" = []), ("operator" = [])),
+    extensions(("x-problems" = json!([
+        "challenge_expired", "challenge_failed", "challenge_not_found", "challenge_used",
+        "conflict", "event_type_reserved", "forbidden", "idempotency_conflict",
+        "idempotency_in_progress", "idempotency_key_invalid", "invalid_manifest",
+        "invalid_public_key", "invalid_signature", "key_already_registered", "key_has_other_role",
+        "key_not_active", "password_required", "type_not_signed",
+    ]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -52,15 +61,13 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     request_body(
         description = "An event `{event_type, payload}`, an array of events, or NDJSON",
         content(
-            (serde_json::Value = "application/json"),
+            (SubmittedEvents = "application/json"),
             (String = "application/x-ndjson"),
         ),
     ),
     responses(
-        (status = 201, description = "Appended, durable and under a signed head; `Location` names the first entry", body = serde_json::Value),
-        (status = 200, description = "An earlier request with this Idempotency-Key appended them", body = serde_json::Value),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Nothing is appended at the moment", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "Appended, durable and under a signed head; `Location` names the first entry", body = AppendAnswer),
+        (status = 200, description = "An earlier request with this Idempotency-Key appended them", body = AppendAnswer),
     ),
 )]
 async fn post_entries(

@@ -4,6 +4,7 @@ mod add;
 mod append;
 mod http;
 mod parse;
+mod shapes;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -9,7 +9,6 @@ use diogenes_common::server::headers::{NO_STORE, json_bytes};
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::{Profile, ReplicationReport, StatementError};
 use diogenes_common::wire::log::EntryView;
-use diogenes_common::wire::problem::ProblemBody;
 use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use utoipa_axum::router::OpenApiRouter;
@@ -37,15 +36,17 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     post,
     path = "/api/v1/log/replication-report",
     tag = "log",
+    extensions(("x-problems" = json!([
+        "conflict", "follower_not_authorized", "invalid_signature", "statement_from_future",
+    ]))),
     request_body(
         description = "The signed members, `signature`, and `head` verbatim or null",
-        content = serde_json::Value,
+        content = ReplicationReport,
     ),
     responses(
         (status = 204, description = "Taken"),
-        (status = 403, description = "The operator has not authorised this follower", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Not newer than the last report", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "The operator has not authorised this follower"),
+        (status = 409, description = "Not newer than the last report"),
     ),
 )]
 async fn post_report(
@@ -72,15 +73,18 @@ async fn post_report(
     put,
     path = "/api/v1/profiles/{fingerprint}",
     tag = "keys",
+    extensions(("x-problems" = json!([
+        "conflict", "follower_not_authorized", "forbidden", "invalid_signature",
+        "statement_from_future", "witness_not_authorized",
+    ]))),
     params(("fingerprint" = String, Path, description = "The node's full fingerprint")),
     request_body(
         description = "The signed members, `signer` and `signature`",
-        content = serde_json::Value,
+        content = Profile,
     ),
     responses(
         (status = 201, description = "Set; the entry that says so", body = EntryView),
-        (status = 409, description = "A profile as new or newer is in the log", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "A profile as new or newer is in the log"),
     ),
 )]
 async fn put_profile(
@@ -111,7 +115,6 @@ async fn put_profile(
     security(("operator" = [])),
     responses(
         (status = 200, description = "The followers", body = FollowerList),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn get_followers(State(app): State<App>, _: Operator) -> Result<Response, Problem> {
@@ -127,7 +130,6 @@ async fn get_followers(State(app): State<App>, _: Operator) -> Result<Response, 
     security(("operator" = [])),
     responses(
         (status = 200, description = "The witnesses", body = WitnessList),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn get_witnesses(State(app): State<App>, _: Operator) -> Result<Response, Problem> {

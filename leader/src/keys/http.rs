@@ -13,7 +13,6 @@ use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::Class;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::view::KeyState;
-use diogenes_common::wire::problem::ProblemBody;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
@@ -47,7 +46,6 @@ struct RegisterBody {
 #[derive(Serialize, utoipa::ToSchema)]
 struct Registered {
     /// The key's fingerprint, `sha256:` and 64 hex digits.
-    #[schema(value_type = String)]
     fingerprint: Fingerprint,
     /// The name that was registered.
     pseudonym: String,
@@ -56,7 +54,6 @@ struct Registered {
     /// The entry.
     log_entry_id: u64,
     /// Its hash.
-    #[schema(value_type = String)]
     entry_hash: Hash,
 }
 
@@ -95,15 +92,12 @@ struct RevokeBody {
 #[derive(Serialize, utoipa::ToSchema)]
 struct Succeeded {
     /// The key that gave way.
-    #[schema(value_type = String)]
     old_fingerprint: Fingerprint,
     /// Its successor.
-    #[schema(value_type = String)]
     new_fingerprint: Fingerprint,
     /// The entry.
     log_entry_id: u64,
     /// Its hash.
-    #[schema(value_type = String)]
     entry_hash: Hash,
 }
 
@@ -111,14 +105,12 @@ struct Succeeded {
 #[derive(Serialize, utoipa::ToSchema)]
 struct Revoked {
     /// The key.
-    #[schema(value_type = String)]
     fingerprint: Fingerprint,
     /// `revoked`.
     status: KeyState,
     /// The entry.
     log_entry_id: u64,
     /// Its hash.
-    #[schema(value_type = String)]
     entry_hash: Hash,
 }
 
@@ -127,6 +119,9 @@ struct Revoked {
     post,
     path = "/api/v1/keys/register",
     tag = "keys",
+    extensions(("x-problems" = json!([
+        "invalid_public_key", "invalid_signature", "key_already_registered",
+    ]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -135,9 +130,8 @@ struct Revoked {
     responses(
         (status = 201, description = "Registered; `Location` names the entry", body = Registered),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = Registered),
-        (status = 409, description = "The key is registered already", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The key or another member can't be used", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The key is registered already"),
+        (status = 422, description = "The key or another member can't be used"),
     ),
 )]
 async fn post_register(
@@ -187,6 +181,10 @@ fn event_of<P: Payload>(leaf: &Leaf) -> Result<P, Problem> {
     post,
     path = "/api/v1/keys/succeed",
     tag = "keys",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!([
+        "invalid_public_key", "invalid_signature", "key_already_registered", "key_has_other_role",
+    ]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -195,8 +193,6 @@ fn event_of<P: Payload>(leaf: &Leaf) -> Result<P, Problem> {
     responses(
         (status = 201, description = "Succeeded; `Location` names the entry", body = Succeeded),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = Succeeded),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_succeed(
@@ -235,6 +231,8 @@ async fn post_succeed(
     post,
     path = "/api/v1/keys/revoke",
     tag = "keys",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["key_has_other_role"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -243,8 +241,6 @@ async fn post_succeed(
     responses(
         (status = 201, description = "Revoked; `Location` names the entry", body = Revoked),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = Revoked),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_revoke(

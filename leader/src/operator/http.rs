@@ -10,7 +10,6 @@ use diogenes_common::server::headers::{NO_STORE, json_bytes};
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::{Category, ProfileType};
 use diogenes_common::wire::log::EntryView;
-use diogenes_common::wire::problem::ProblemBody;
 use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -19,9 +18,9 @@ use utoipa_axum::routes;
 
 use super::shapes::category_named;
 use super::{
-    EndorseBody, Endorsed, GivenKey, IncidentItem, IncidentList, OperatorError, PendingList,
-    ProfileBody, ReservedAnswer, Revoked, StatementRefusal, acknowledge, describe, endorse,
-    incidents, revoke, waiting,
+    AcknowledgedAnswer, EndorseBody, Endorsed, GivenKey, IncidentItem, IncidentList, OperatorError,
+    PendingList, ProfileBody, ReleasedAnswer, ReservedAnswer, Revoked, StatementRefusal,
+    acknowledge, describe, endorse, incidents, revoke, waiting,
 };
 use crate::app::App;
 use crate::auth::Operator;
@@ -46,12 +45,14 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     post,
     path = "/api/v1/operator/federation",
     tag = "operator",
+    extensions(("x-problems" = json!([
+        "conflict", "invalid_public_key", "key_has_other_role", "not_found",
+    ]))),
     security(("operator" = [])),
     request_body = EndorseBody,
     responses(
         (status = 201, description = "Authorised; the entry that says so", body = EntryView),
         (status = 200, description = "Authorised already; the entry that says so", body = EntryView),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_federation(
@@ -68,13 +69,15 @@ async fn post_federation(
     post,
     path = "/api/v1/operator/witnesses",
     tag = "operator",
+    extensions(("x-problems" = json!([
+        "conflict", "invalid_public_key", "key_has_other_role", "not_found",
+    ]))),
     security(("operator" = [])),
     request_body = EndorseBody,
     responses(
         (status = 201, description = "Authorised; the entry that says so", body = EntryView),
         (status = 200, description = "Authorised already; the entry that says so", body = EntryView),
         (status = 202, description = "Reserved for 7 days: the first key that matches and sends a valid proof is authorised by it", body = ReservedAnswer),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_witnesses(
@@ -91,12 +94,14 @@ async fn post_witnesses(
     post,
     path = "/api/v1/operator/endorsements",
     tag = "operator",
+    extensions(("x-problems" = json!([
+        "conflict", "invalid_public_key", "key_has_other_role", "not_found",
+    ]))),
     security(("operator" = [])),
     request_body = EndorseBody,
     responses(
         (status = 201, description = "Endorsed; the entry that says so", body = EntryView),
         (status = 200, description = "Endorsed already; the entry that says so", body = EntryView),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_endorsements(
@@ -113,11 +118,11 @@ async fn post_endorsements(
     delete,
     path = "/api/v1/operator/federation/{fingerprint}",
     tag = "operator",
+    extensions(("x-problems" = json!(["conflict"]))),
     security(("operator" = [])),
     params(("fingerprint" = String, Path, description = "Full, or its first 16 hex digits")),
     responses(
         (status = 201, description = "Ended; the entry that says so", body = EntryView),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn delete_federation(
@@ -133,12 +138,12 @@ async fn delete_federation(
     delete,
     path = "/api/v1/operator/witnesses/{fingerprint}",
     tag = "operator",
+    extensions(("x-problems" = json!(["conflict"]))),
     security(("operator" = [])),
     params(("fingerprint" = String, Path, description = "Full, or its first 16 hex digits")),
     responses(
         (status = 201, description = "Ended; the entry that says so", body = EntryView),
-        (status = 200, description = "A reservation was given up: `{\"released\"}`", body = serde_json::Value),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "A reservation was given up", body = ReleasedAnswer),
     ),
 )]
 async fn delete_witnesses(
@@ -154,11 +159,11 @@ async fn delete_witnesses(
     delete,
     path = "/api/v1/operator/endorsements/{fingerprint}",
     tag = "operator",
+    extensions(("x-problems" = json!(["conflict"]))),
     security(("operator" = [])),
     params(("fingerprint" = String, Path, description = "Full, or its first 16 hex digits")),
     responses(
         (status = 201, description = "Ended; the first entry that says so", body = EntryView),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn delete_endorsements(
@@ -175,11 +180,13 @@ async fn delete_endorsements(
     put,
     path = "/api/v1/operator/profile",
     tag = "operator",
+    extensions(("x-problems" = json!([
+        "conflict", "follower_not_authorized", "not_found", "witness_not_authorized",
+    ]))),
     security(("operator" = [])),
     request_body = ProfileBody,
     responses(
         (status = 201, description = "Set; the entry that says so", body = EntryView),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn put_profile(
@@ -200,7 +207,7 @@ async fn put_profile(
     path = "/api/v1/operator/pending",
     tag = "operator",
     security(("operator" = [])),
-    responses((status = 200, body = PendingList)),
+    responses((status = 200, description = "Who waits", body = PendingList)),
 )]
 async fn get_pending(State(app): State<App>, _: Operator) -> Result<Response, Problem> {
     let (pending, reserved) = waiting(&app).await?;
@@ -211,6 +218,7 @@ async fn get_pending(State(app): State<App>, _: Operator) -> Result<Response, Pr
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct IncidentQuery {
     /// `true` shows acknowledged ones too.
@@ -225,7 +233,7 @@ struct IncidentQuery {
     tag = "operator",
     security(("operator" = [])),
     params(IncidentQuery),
-    responses((status = 200, body = IncidentList)),
+    responses((status = 200, description = "The incidents", body = IncidentList)),
 )]
 async fn get_incidents(
     State(app): State<App>,
@@ -245,8 +253,8 @@ async fn get_incidents(
     security(("operator" = [])),
     params(("id" = i64, Path, description = "The incident's number")),
     responses(
-        (status = 200, description = "Acknowledged: `{\"id\"}`", body = serde_json::Value),
-        (status = 404, description = "No such incident is open", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Acknowledged", body = AcknowledgedAnswer),
+        (status = 404, description = "No such incident is open"),
     ),
 )]
 async fn post_ack(
@@ -255,7 +263,7 @@ async fn post_ack(
     Path(id): Path<i64>,
 ) -> Result<Response, Problem> {
     acknowledge(&app, id).await?;
-    Ok(private(Json(serde_json::json!({ "id": id }))))
+    Ok(private(Json(AcknowledgedAnswer { id })))
 }
 
 /// One of the three ways to endorse; without `role`, the body names one of the categories that
@@ -286,7 +294,7 @@ async fn delete(
 ) -> Result<Response, Problem> {
     match revoke(app, named, categories).await? {
         Revoked::Logged(leaf) => entry_answer(StatusCode::CREATED, &leaf),
-        Revoked::Released(named) => Ok(private(Json(serde_json::json!({ "released": named })))),
+        Revoked::Released(named) => Ok(private(Json(ReleasedAnswer { released: named }))),
     }
 }
 

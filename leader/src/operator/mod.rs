@@ -15,7 +15,8 @@ use diogenes_common::view::{EndorsedRow, KeyRow, category_of};
 
 pub(crate) use http::router;
 pub(crate) use shapes::{
-    EndorseBody, IncidentItem, IncidentList, PendingList, ProfileBody, ReservedAnswer,
+    AcknowledgedAnswer, EndorseBody, IncidentItem, IncidentList, PendingList, ProfileBody,
+    ReleasedAnswer, ReservedAnswer,
 };
 pub(crate) use statements::{
     Endorsement, STATEMENT_BYTES, SetProfile, StatementRefusal, endorsement,

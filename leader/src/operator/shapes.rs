@@ -14,14 +14,12 @@ use utoipa::ToSchema;
 pub(crate) struct EndorseBody {
     /// The fingerprint, full or its first 16 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "a1b2c3d4e5f60718")]
     pub(crate) fingerprint: Option<AnyFingerprint>,
     /// The key itself, PEM `SubjectPublicKeyInfo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) public_key: Option<String>,
     /// The name that the operator gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "EU Mirror")]
     pub(crate) name: Option<Name>,
     /// `human_attestation` or `institutional_endorsement`, with or without `x-diogenes:`; for
     /// endorsements only.
@@ -34,8 +32,21 @@ pub(crate) struct EndorseBody {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ReservedAnswer {
     /// The fingerprint as it was given: 16 hex digits, or the full one.
-    #[schema(value_type = String)]
     pub(crate) reserved: AnyFingerprint,
+}
+
+/// A reservation that was given up.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ReleasedAnswer {
+    /// The fingerprint as it was reserved.
+    pub(crate) released: AnyFingerprint,
+}
+
+/// An incident that was acknowledged.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct AcknowledgedAnswer {
+    /// Its number.
+    pub(crate) id: i64,
 }
 
 /// How a node is to be shown.
@@ -43,18 +54,14 @@ pub(crate) struct ReservedAnswer {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileBody {
     /// Whose profile it is: the fingerprint of an authorised node, full or short.
-    #[schema(value_type = String)]
     pub(crate) fingerprint: AnyFingerprint,
     /// `federation` or `witness`.
     #[serde(rename = "type")]
-    #[schema(value_type = String, example = "federation")]
     pub(crate) kind: ProfileType,
     /// The name to show.
-    #[schema(value_type = String, example = "EU Mirror")]
     pub(crate) display_name: Name,
     /// The URL to show; never dialled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "https://mirror.example.org")]
     pub(crate) server: Option<ServerUrl>,
 }
 
@@ -86,7 +93,6 @@ pub(crate) struct PendingItem {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ReservedItem {
     /// What the operator gave: 16 hex digits, or a full fingerprint.
-    #[schema(value_type = String)]
     pub(crate) key: AnyFingerprint,
     /// The name to give.
     pub(crate) name: Option<String>,

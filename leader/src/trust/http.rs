@@ -7,7 +7,6 @@ use diogenes_common::server::Caller;
 use diogenes_common::server::body::RawBody;
 use diogenes_common::server::problem::Problem;
 use diogenes_common::wire::log::EntryView;
-use diogenes_common::wire::problem::ProblemBody;
 use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +29,7 @@ with_auth! {
     post,
     path = "/api/v1/trust-configs",
     tag = "trust",
+    security((), ("key" = [])),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -38,8 +38,6 @@ with_auth! {
     responses(
         (status = 201, description = "Set; `Location` names the entry", body = EntryView),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = EntryView),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_config(
@@ -56,6 +54,8 @@ async fn post_config(
     post,
     path = "/api/v1/trust-configs/revoke",
     tag = "trust",
+    security((), ("key" = [])),
+    extensions(("x-problems" = json!(["not_found"]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
             description = "Repeats with this key and body find what the first one appended, for 24 h")
@@ -64,8 +64,6 @@ async fn post_config(
     responses(
         (status = 201, description = "Ended; `Location` names the entry", body = EntryView),
         (status = 200, description = "An earlier request with this Idempotency-Key did it", body = EntryView),
-        (status = "4XX", description = "Nothing was appended", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn post_revocation(

@@ -9,7 +9,6 @@ use diogenes_common::server::body::{self, Path, RawBody};
 use diogenes_common::server::headers::NO_STORE;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::store::{DeliveryRow, WebhookRow, WebhookState};
-use diogenes_common::wire::problem::ProblemBody;
 use diogenes_common::wire::webhooks::{
     DeliveryList, DeliveryRecord, DeliveryStatus, DisabledReason, MessageId, ReplayRequest,
     TestOutcome, Webhook, WebhookCreated, WebhookId, WebhookList, WebhookRequest, WebhookStatus,
@@ -46,13 +45,14 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     post,
     path = "/api/v1/webhooks",
     tag = "webhooks",
+    security(("key" = [])),
+    extensions(("x-problems" = json!(["webhook_limit_reached"]))),
     request_body = WebhookRequest,
     responses(
         (status = 201, description = "Made; `Location` names it", body = WebhookCreated),
-        (status = 401, description = "No session of a key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The key has as many webhooks as one may have", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The URL, the events or the secret can't be used", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session of a key"),
+        (status = 409, description = "The key has as many webhooks as one may have"),
+        (status = 422, description = "The URL, the events or the secret can't be used"),
     ),
 )]
 async fn post_webhook(
@@ -78,14 +78,14 @@ async fn post_webhook(
     get,
     path = "/api/v1/webhooks",
     tag = "webhooks",
+    security(("key" = [])),
     params(
         ("page" = Option<u64>, Query, description = "Which page, from 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
     ),
     responses(
         (status = 200, description = "The webhooks, without their secrets", body = WebhookList),
-        (status = 401, description = "No session of a key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session of a key"),
     ),
 )]
 async fn list_webhooks(
@@ -107,12 +107,12 @@ async fn list_webhooks(
     get,
     path = "/api/v1/webhooks/{id}",
     tag = "webhooks",
+    security(("key" = [])),
     params(("id" = String, Path, description = "The webhook's id")),
     responses(
         (status = 200, description = "The webhook, without its secret", body = Webhook),
-        (status = 401, description = "No session of a key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "You have no such webhook", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session of a key"),
+        (status = 404, description = "You have no such webhook"),
     ),
 )]
 async fn show_webhook(
@@ -129,12 +129,12 @@ async fn show_webhook(
     delete,
     path = "/api/v1/webhooks/{id}",
     tag = "webhooks",
+    security(("key" = [])),
     params(("id" = String, Path, description = "The webhook's id")),
     responses(
         (status = 204, description = "Deleted"),
-        (status = 401, description = "No session of a key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "You have no such webhook", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session of a key"),
+        (status = 404, description = "You have no such webhook"),
     ),
 )]
 async fn delete_webhook(
@@ -152,16 +152,16 @@ async fn delete_webhook(
     get,
     path = "/api/v1/webhooks/{id}/deliveries",
     tag = "webhooks",
+    security(("key" = [])),
     params(
         ("id" = String, Path, description = "The webhook's id"),
         ("page" = Option<u64>, Query, description = "Which page, from 1"),
-        ("per_page" = Option<u64>, Query, description = "From 1 to 1000, which is the default"),
+        ("per_page" = Option<u64>, Query, maximum = 1000, description = "From 1 to 1000, which is the default"),
     ),
     responses(
         (status = 200, description = "The delivery log", body = DeliveryList),
-        (status = 401, description = "No session of a key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "You have no such webhook", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session of a key"),
+        (status = 404, description = "You have no such webhook"),
     ),
 )]
 async fn list_deliveries(
@@ -183,12 +183,12 @@ async fn list_deliveries(
     post,
     path = "/api/v1/webhooks/{id}/test",
     tag = "webhooks",
+    security(("key" = [])),
     params(("id" = String, Path, description = "The webhook's id")),
     responses(
         (status = 200, description = "What the receiver answered, without its body", body = TestOutcome),
-        (status = 401, description = "No session of a key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "You have no such webhook", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session of a key"),
+        (status = 404, description = "You have no such webhook"),
     ),
 )]
 async fn post_test(
@@ -207,14 +207,14 @@ async fn post_test(
     post,
     path = "/api/v1/webhooks/{id}/replay",
     tag = "webhooks",
+    security(("key" = [])),
     params(("id" = String, Path, description = "The webhook's id")),
     request_body = ReplayRequest,
     responses(
         (status = 200, description = "The webhook as it stands now", body = Webhook),
-        (status = 401, description = "No session of a key", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "You have no such webhook", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "There is no such entry or message", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No session of a key"),
+        (status = 404, description = "You have no such webhook"),
+        (status = 422, description = "There is no such entry or message"),
     ),
 )]
 async fn post_replay(

@@ -8,10 +8,9 @@ use diogenes_common::server::body::{self, RawBody, from_value, value};
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::{StatementError, WitnessProof};
 use diogenes_common::store::PendingOutcome;
-use diogenes_common::wire::problem::ProblemBody;
+use diogenes_common::wire::witnesses::WitnessAnswer;
 use http::header::{HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
-use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -27,30 +26,25 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(post_witness))
 }
 
-/// What became of a proof.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Answer {
-    /// The entry that records it; null if the round rules do not record it.
-    proof_id: Option<u64>,
-    /// Whether it is recorded.
-    recorded: bool,
-}
-
 /// Submits a witness proof: a signed statement that one head of this log extends another.
 #[utoipa::path(
     post,
     path = "/api/v1/log/witness",
     tag = "log",
+    extensions(("x-problems" = json!([
+        "conflict", "invalid_signature", "key_has_other_role", "leader_unreachable",
+        "proof_disagrees", "statement_from_future", "witness_not_authorized",
+        "witness_reservation_conflict", "witness_stale",
+    ]))),
     request_body(
         description = "The signed members, `public_key`, `signature`, `head` verbatim, `cosignature`",
-        content = serde_json::Value,
+        content = WitnessProof,
     ),
     responses(
-        (status = 201, description = "Recorded; `Location` names the entry", body = Answer),
-        (status = 200, description = "Recorded before, or valid and not recorded", body = Answer),
-        (status = 403, description = "The operator has not authorised this witness", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`witness_stale` or `proof_disagrees`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "Error", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "Recorded; `Location` names the entry", body = WitnessAnswer),
+        (status = 200, description = "Recorded before, or valid and not recorded", body = WitnessAnswer),
+        (status = 403, description = "The operator has not authorised this witness"),
+        (status = 409, description = "`witness_stale` or `proof_disagrees`"),
     ),
 )]
 async fn post_witness(
@@ -66,10 +60,12 @@ async fn post_witness(
     let submitted = submit(&app, &snapshot, Arrived { proof, body, client: caller.ip() }).await?;
     let (status, answer) = match submitted {
         Submitted::Recorded(id) => {
-            (StatusCode::CREATED, Answer { proof_id: Some(id), recorded: true })
+            (StatusCode::CREATED, WitnessAnswer { proof_id: Some(id), recorded: true })
         }
-        Submitted::Repeated(id) => (StatusCode::OK, Answer { proof_id: Some(id), recorded: true }),
-        Submitted::Kept => (StatusCode::OK, Answer { proof_id: None, recorded: false }),
+        Submitted::Repeated(id) => {
+            (StatusCode::OK, WitnessAnswer { proof_id: Some(id), recorded: true })
+        }
+        Submitted::Kept => (StatusCode::OK, WitnessAnswer { proof_id: None, recorded: false }),
     };
     let location = answer.proof_id.map(|id| format!("/api/v1/log/{id}"));
     let mut response = (status, Json(answer)).into_response();
@@ -150,5 +146,24 @@ impl From<RecordRefusal> for Problem {
             RecordRefusal::KeyHasOtherRole => Code::KeyHasOtherRole,
         };
         Self::new(code, refusal.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diogenes_common::keys::Fingerprint;
+    use diogenes_common::merkle::Hash;
+
+    use super::*;
+
+    #[test]
+    fn who_shares_the_reserved_digits_with_others_is_told_the_keys() {
+        let keys = vec![Fingerprint::new(Hash::of(b"a")), Fingerprint::new(Hash::of(b"b"))];
+
+        let problem = Problem::from(WitnessError::SeveralClaim { keys: keys.clone() });
+
+        assert_eq!(problem.code(), Code::WitnessReservationConflict);
+        let shown = &problem.to_json("i")["fingerprints"];
+        assert_eq!(shown, &serde_json::json!(keys));
     }
 }
