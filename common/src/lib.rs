@@ -13,6 +13,7 @@ pub mod composite;
 pub mod cosignature;
 pub mod event;
 pub mod evidence;
+pub mod export;
 pub mod head;
 pub mod identifiers;
 pub mod keys;

@@ -148,7 +148,7 @@ fn hand_back(answer: Answer) -> Response {
 pub(crate) async fn elsewhere(State(app): State<App>, method: Method, uri: Uri) -> Response {
     let path = uri.path();
     let writes = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let private = ["/api/v1/webhooks", "/api/v1/operator"].iter().any(|prefix| {
+    let private = ["/api/v1/claims", "/api/v1/webhooks", "/api/v1/operator"].iter().any(|prefix| {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     if private || writes && (path.starts_with("/api/v1/") || path == "/add") {

@@ -8,6 +8,7 @@ mod api_keys;
 mod api_log;
 mod api_tiles;
 mod attestations;
+mod audit_export;
 mod auth;
 mod bad_input;
 mod composite;

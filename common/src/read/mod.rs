@@ -20,6 +20,7 @@ mod document;
 mod endorsements;
 mod entries;
 mod events;
+mod export;
 mod heads;
 mod health;
 mod identifiers;
@@ -79,6 +80,7 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(entries::list))
         .routes(routes!(trail::by_fingerprint))
         .routes(routes!(trail::audit_trail))
+        .routes(routes!(export::export))
         .routes(routes!(keys::list))
         .routes(routes!(keys::search))
         .routes(routes!(keys::record))

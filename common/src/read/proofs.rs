@@ -1,5 +1,7 @@
 //! Inclusion and consistency proofs.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
@@ -8,7 +10,8 @@ use super::answer::{Freshness, json};
 use super::query::Params;
 use super::reads::Reads;
 use super::snapshot::Snapshot;
-use crate::merkle::{Hash, NodeId, Nodes as _, ProofPlan, TreeSize};
+use crate::leaf::Leaf;
+use crate::merkle::{Hash, NodeId, Nodes as _, ProofPlan, TreeRoot, TreeSize, verify_inclusion};
 use crate::server::problem::{Code, Problem};
 use crate::store::{Store, StoreError};
 use crate::wire::log::{ConsistencyProof, InclusionProof};
@@ -112,6 +115,33 @@ pub async fn inclusion_proof(
     })
 }
 
+/// The paths from entries of the log to the snapshot's root, in order; their nodes are read at
+/// once, and every path was followed to its end.
+pub(super) async fn inclusion_paths(
+    store: &Store,
+    snapshot: &Snapshot,
+    entries: &[Leaf],
+) -> Result<Vec<Vec<Hash>>, StoreError> {
+    let tree = TreeRoot { size: snapshot.size(), hash: snapshot.head.head().root_hash };
+    let corrupt = |leaf: &Leaf| StoreError::Corrupt { id: leaf.id() };
+    let plan =
+        |leaf: &Leaf| ProofPlan::inclusion(leaf.id() - 1, tree.size).map_err(|_| corrupt(leaf));
+    let plans = entries.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
+    let mut ids: Vec<NodeId> = plans.iter().flat_map(ProofPlan::nodes).copied().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let read = nodes(store, snapshot, &ids).await?;
+    let known: HashMap<NodeId, Hash> = ids.into_iter().zip(read).collect();
+    let path = |(leaf, plan): (&Leaf, &ProofPlan)| {
+        let hashes = plan.nodes().iter().map(|id| known.get(id).copied());
+        let hashes: Vec<Hash> = hashes.collect::<Option<_>>().ok_or_else(|| corrupt(leaf))?;
+        let path = plan.assemble(&hashes);
+        let followed = verify_inclusion(leaf.id() - 1, &leaf.leaf_hash(), &tree, &path);
+        followed.map(|()| path).map_err(|_| corrupt(leaf))
+    };
+    entries.iter().zip(&plans).map(path).collect()
+}
+
 /// The root that the log had at a size which the snapshot covers.
 pub async fn root_at(
     store: &Store,
@@ -165,7 +195,7 @@ fn freshness(size: TreeSize, newest: TreeSize) -> Freshness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merkle::{TreeRoot, verify_consistency, verify_inclusion};
+    use crate::merkle::verify_consistency;
     use crate::read::testing::TestNode;
 
     #[tokio::test]

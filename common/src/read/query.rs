@@ -143,10 +143,19 @@ impl Params {
         self.pages_of(1000, 1000)
     }
 
+    /// `page` and `page_size` of files, which have 100 rows unless more is asked for.
+    pub(super) fn file_paging(&self, most: u64) -> Result<Paging, Problem> {
+        self.pages_by("page_size", 100, most)
+    }
+
     fn pages_of(&self, usual: u64, most: u64) -> Result<Paging, Problem> {
+        self.pages_by("per_page", usual, most)
+    }
+
+    fn pages_by(&self, size: &'static str, usual: u64, most: u64) -> Result<Paging, Problem> {
         Ok(Paging {
             page: self.number("page", 1..=u64::from(u32::MAX))?.unwrap_or(1),
-            per_page: self.number("per_page", 1..=most)?.unwrap_or(usual),
+            per_page: self.number(size, 1..=most)?.unwrap_or(usual),
         })
     }
 
@@ -161,15 +170,26 @@ impl Params {
 
     /// The same query with another page, for a link.
     pub fn with_page(&self, page: u64) -> String {
+        self.with(&[("page", page)])
+    }
+
+    /// The same query from the first page of what follows an entry, for a link.
+    pub(super) fn with_after(&self, id: u64) -> String {
+        self.with(&[("after", id), ("page", 1)])
+    }
+
+    fn with(&self, numbers: &[(&str, u64)]) -> String {
+        let is_kept = |name: &str| numbers.iter().all(|(replaced, _)| *replaced != name);
         let mut query = String::new();
-        for (name, value) in self.0.iter().filter(|(name, _)| name != "page") {
+        for (name, value) in self.0.iter().filter(|(name, _)| is_kept(name)) {
             encode(name, &mut query);
             query.push('=');
             encode(value, &mut query);
             query.push('&');
         }
-        query.push_str("page=");
-        query.push_str(&page.to_string());
+        let numbers: Vec<String> =
+            numbers.iter().map(|(name, number)| format!("{name}={number}")).collect();
+        query.push_str(&numbers.join("&"));
         query
     }
 }
@@ -224,12 +244,28 @@ impl Paging {
         self.ends_before("this list ends at row 10,000; see GET /log/audit-trail for all of them")
     }
 
+    /// Refuses pages that reach beyond the last row of a list that is read as files.
+    pub(super) fn file_not_too_deep(self) -> Result<(), Problem> {
+        if self.is_too_deep() {
+            let hint = "an export ends at row 10,000: narrow it by scope, key, document or dates, or \
+                        go on with after=<id of the last entry seen>; the whole log is at \
+                        /api/v1/log/replicate";
+            let detail = "page times page_size is at most 10,000";
+            return Err(Problem::new(Code::PageTooDeep, hint).error("page", detail));
+        }
+        Ok(())
+    }
+
     fn ends_before(self, hint: &'static str) -> Result<(), Problem> {
-        if self.offset() + self.per_page > DEEPEST_ROW {
+        if self.is_too_deep() {
             let detail = "page times per_page is at most 10,000 in such a list";
             return Err(Problem::new(Code::PageTooDeep, hint).error("page", detail));
         }
         Ok(())
+    }
+
+    const fn is_too_deep(self) -> bool {
+        self.offset() + self.per_page > DEEPEST_ROW
     }
 }
 

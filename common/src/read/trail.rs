@@ -140,7 +140,7 @@ pub(super) fn read_fingerprint(text: &str) -> Result<Fingerprint, Problem> {
 }
 
 /// A hash as people have it: with or without its prefix, in letters of either case.
-fn read_document_hash(text: &str) -> Result<Hash, Problem> {
+pub(super) fn read_document_hash(text: &str) -> Result<Hash, Problem> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
     format!("sha256:{digits}").parse().map_err(|_| {
         let detail = "a document is named by the 64 hex digits of its content or manifest hash";

@@ -40,6 +40,11 @@ impl Period {
         }
     }
 
+    /// Its first and its last instant.
+    pub(super) const fn bounds(self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.start, self.end)
+    }
+
     pub(super) fn is_bounded(self) -> bool {
         self.start.is_some() || self.end.is_some()
     }

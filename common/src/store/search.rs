@@ -4,15 +4,16 @@
 //! those nearest to the end from which the span is read. Who wants more asks again for what lies
 //! beyond the last of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::Store;
+use super::bulk::{Session as _, Sql, json, rows};
 use super::commit::{RUN_BITS, number};
 use super::error::StoreError;
 use super::pool::on_pool;
-use super::read::Order;
+use super::read::{Order, text};
 use crate::event::text::folded;
 use crate::keys::Fingerprint;
 use crate::merkle::Hash;
@@ -156,6 +157,43 @@ impl Store {
             .bind(LIMIT)
             .fetch_all(db))?;
         Ok(Matches::of_rows(rows))
+    }
+
+    /// The entries of a span that are of one of some types: one range of the index for each.
+    pub async fn of_types(&self, types: &[&str], span: Span) -> Result<Matches, StoreError> {
+        let sql = directed!(
+            span.order,
+            "SELECT id FROM log_entries WHERE event_type = $1 AND id > $2 AND id <= $3 ORDER BY id",
+            "LIMIT $4"
+        );
+        let mut found = BTreeSet::new();
+        for event_type in types {
+            let rows: Vec<i64> = on_pool!(&self.0.readers, db => sqlx::query_scalar(sql)
+                .bind(event_type)
+                .bind(number(span.after))
+                .bind(number(span.upto))
+                .bind(LIMIT)
+                .fetch_all(db))?;
+            found.extend(rows.into_iter().map(i64::cast_unsigned));
+        }
+        Ok(Matches::of(found, span.order))
+    }
+
+    /// Those of some entries that are of one of some types, in the order of the ids as given.
+    pub async fn of_those(&self, ids: &[u64], types: &[&str]) -> Result<Vec<u64>, StoreError> {
+        const SQL: Sql = rows!(
+            "SELECT id, event_type FROM log_entries
+             WHERE id IN (SELECT CAST(value->>0 AS BIGINT) FROM",
+            ")"
+        );
+        let asked = text(json(&ids.iter().map(|id| [number(*id)]).collect::<Vec<_>>()));
+        let rows: Vec<(i64, String)> = on_pool!(&self.0.readers, db => {
+            sqlx::query_as(db.text(SQL)).bind(&asked).fetch_all(db)
+        })?;
+        let is_wanted = |row: &(i64, String)| types.contains(&row.1.as_str());
+        let wanted: HashSet<u64> =
+            rows.into_iter().filter(is_wanted).map(|(id, _)| id.cast_unsigned()).collect();
+        Ok(ids.iter().copied().filter(|id| wanted.contains(id)).collect())
     }
 
     /// Entries whose hash is in the range: one probe for each run, then the entries after the

@@ -6,6 +6,7 @@
 pub mod attestations;
 pub mod composite;
 pub mod endorsements;
+pub mod export;
 pub mod identifiers;
 pub mod keys;
 pub mod log;

@@ -12,6 +12,7 @@ on_both!(
     what_refers_to_both_is_found_from_both_ends,
     a_search_reaches_as_far_as_its_span,
     an_entry_says_when_it_was_appended,
+    entries_are_found_by_their_types,
 );
 
 const SIZE: u64 = 10_050;
@@ -107,4 +108,24 @@ async fn an_entry_says_when_it_was_appended(database: Database) {
     assert_eq!(log.store.time_of(2).await, Ok(Some(at(START))));
     assert_eq!(log.store.time_of(3).await, Ok(Some(at(START + 10))));
     assert_eq!(log.store.time_of(4).await, Ok(None));
+}
+
+async fn entries_are_found_by_their_types(database: Database) {
+    let mut log = Log::start(&database).await;
+    for (count, event_type) in [(3, "x-test:a"), (2, "x-test:b"), (1, "x-test:c"), (2, "x-test:a")]
+    {
+        let batch = log.batch(count, event_type);
+        log.commit(&batch).await.unwrap();
+    }
+    let span = Span { after: 0, upto: 8, order: Order::Ascending };
+    let found = async |types: &[&str], span| log.store.of_types(types, span).await.unwrap().ids;
+
+    assert_eq!(found(&["x-test:a"], span).await, [1, 2, 3, 7, 8]);
+    assert_eq!(found(&["x-test:c", "x-test:b"], span).await, [4, 5, 6]);
+    let part = Span { after: 2, upto: 7, order: Order::Descending };
+    assert_eq!(found(&["x-test:a", "x-test:c"], part).await, [7, 6, 3]);
+    assert_eq!(found(&["x-test:d"], span).await, [0_u64; 0]);
+    let those = async |ids: &[u64], types: &[&str]| log.store.of_those(ids, types).await.unwrap();
+    assert_eq!(those(&[8, 5, 3, 6], &["x-test:a", "x-test:c"]).await, [8, 3, 6]);
+    assert_eq!(those(&[], &["x-test:a"]).await, [0_u64; 0]);
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod evidence;
+mod export;
 mod fingerprint;
 mod history;
 mod log_list;
@@ -100,6 +101,9 @@ enum Command {
     /// Check that an entry is in a log, from files alone; needs no network.
     #[command(subcommand)]
     Proof(proof::Proof),
+    /// Check an exported audit trail, from the file alone; needs no network.
+    #[command(subcommand)]
+    Export(export::Export),
     /// Check or show the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -189,6 +193,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Evidence(command) => command.run(json),
         Command::Proof(command) => command.run(json),
+        Command::Export(command) => command.run(json),
         Command::Config(ConfigCommand::Check) => {
             println!("{}", load(flags)?.check_summary());
             Ok(())
