@@ -141,12 +141,13 @@ impl Store {
             [
                 "SELECT ",
                 endorsement_column_names!(),
-                " FROM (SELECT *, row_number() OVER (PARTITION BY endorser, endorsed
+                " FROM (SELECT *, row_number() OVER (PARTITION BY endorser, endorsed,
+                                                                  ended_by IS NULL
                                                      ORDER BY offer_id DESC) AS place
                         FROM view_endorsements
                         WHERE (endorser, endorsed) IN (SELECT value->>0, value->>1 FROM"
             ],
-            ")) AS of_pairs WHERE place <= 64"
+            ")) AS of_pairs WHERE place <= 64 OR ended_by IS NULL"
         );
         let pairs: Vec<_> =
             pairs.iter().map(|(from, to)| (from.to_string(), to.to_string())).collect();

@@ -103,7 +103,7 @@ pub struct Endorsements {
     pairs: BTreeSet<(Fingerprint, Fingerprint)>,
 }
 
-/// How many endorsements of one key by another are looked at, the newest ones.
+/// How many endorsements of one key by another are looked at that have ended, the newest ones.
 pub const NEWEST_OF_PAIR: usize = 64;
 
 impl Endorsements {
@@ -126,16 +126,24 @@ impl Endorsements {
             .filter(move |row| row.endorser == key || row.endorsed == key)
     }
 
-    /// The newest ones of one key by another.
+    /// The newest ones of one key by another: those that no entry has ended, and the newest that
+    /// one has.
+    ///
+    /// The two are counted apart. One that has not ended passes to a successor, and no older one
+    /// may take its place then: a batch that loaded the pair before does not hold it.
     pub fn of_pair(
         &self,
         (endorser, endorsed): (Fingerprint, Fingerprint),
     ) -> impl Iterator<Item = &EndorsementRow> {
         let offers = self.of_key.get(&endorser).into_iter().flatten().rev();
-        offers
+        let rows = offers
             .filter_map(|offer| self.rows.find(offer))
-            .filter(move |row| row.endorser == endorser && row.endorsed == endorsed)
-            .take(NEWEST_OF_PAIR)
+            .filter(move |row| row.endorser == endorser && row.endorsed == endorsed);
+        let mut ended = 0;
+        rows.filter(move |row| {
+            ended += usize::from(row.ended.is_some());
+            row.ended.is_none() || ended <= NEWEST_OF_PAIR
+        })
     }
 
     // An undone row leaves its offer here, which then leads nowhere.
@@ -175,7 +183,8 @@ pub struct Needs {
     /// Keys of which every endorsement is needed that no entry has ended, but for offers that they
     /// have not answered.
     pub circles: BTreeSet<Fingerprint>,
-    /// Endorsers and endorsed keys of which the newest endorsements are needed.
+    /// Endorsers and endorsed keys of which the newest endorsements are needed, and all that no
+    /// entry has ended.
     pub pairs: BTreeSet<(Fingerprint, Fingerprint)>,
     /// Alerters and alerted keys.
     pub alerts: BTreeSet<<AlertRow as Row>::Key>,

@@ -18,14 +18,17 @@ use diogenes_common::leaf::Leaf;
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::statement::{Category, OperatorStatement, Verb};
 use diogenes_common::store::Store;
-use diogenes_common::view::{self, Effect, LoadedRows, Needs, Overlay};
+use diogenes_common::view::{self, Effect, LoadedRows, NEWEST_OF_PAIR, Needs, Overlay};
 use serde_json::{Value, json};
 
 use super::harness::{Database, START, at, on_both};
 use crate::random::Random;
 use crate::view_rows;
 
-on_both!(views_are_the_same_however_entries_are_grouped);
+on_both!(
+    views_are_the_same_however_entries_are_grouped,
+    a_former_endorser_may_warn_whatever_became_of_later_offers_in_the_same_batch,
+);
 
 const HOUR: i64 = 60 * 60 * 1_000;
 const PEOPLE: u8 = 9;
@@ -69,18 +72,63 @@ async fn replay(store: &Store, entries: &[Entry], random: &mut Random, most: usi
         let left = entries.len() - after;
         let count = if most > left { left } else { 1 + random.below(most) };
         let batch = &entries[after..after + count];
-        let (mut overlay, mut needs) = (Overlay::new(last_event_id), Needs::default());
-        for entry in batch {
-            view::needs(&entry.event, &mut needs);
-        }
-        store.load_overlay(&needs, &mut overlay).await.unwrap();
-        for entry in batch {
-            view::apply(&mut overlay, entry);
-        }
-        let [from, to] = [after, after + count].map(|size| TreeSize::ZERO.plus(size as u64));
-        store.rebuild_views(&overlay.changes(), from, to).await.unwrap();
-        (after, last_event_id) = (after + count, overlay.last_event_id);
+        last_event_id = apply(store, batch, after, last_event_id).await;
+        after += count;
     }
+}
+
+/// Applies the entries after the first `after` as one batch; answers the newest event.
+async fn apply(store: &Store, batch: &[Entry], after: usize, last_event_id: u64) -> u64 {
+    let (mut overlay, mut needs) = (Overlay::new(last_event_id), Needs::default());
+    for entry in batch {
+        view::needs(&entry.event, &mut needs);
+    }
+    store.load_overlay(&needs, &mut overlay).await.unwrap();
+    for entry in batch {
+        view::apply(&mut overlay, entry);
+    }
+    let [from, to] = [after, after + batch.len()].map(|size| TreeSize::ZERO.plus(size as u64));
+    store.rebuild_views(&overlay.changes(), from, to).await.unwrap();
+    overlay.last_event_id
+}
+
+/// A key endorsed another a while ago, and offered to it very often since. What it endorses still
+/// passes to the successor, in the batch in which it warns of the key that was succeeded.
+async fn a_former_endorser_may_warn_whatever_became_of_later_offers_in_the_same_batch(
+    database: Database,
+) {
+    let mut author = Author::new(0);
+    let [endorser, endorsed, successor] = [1, 2, PEOPLE].map(holder);
+    let first = author.offer_of(&endorser, &endorsed, "human_attestation");
+    author.accept_of(first, &endorser, &endorsed);
+    author.withdraw_of(first, &endorser, &endorsed);
+    for _ in 0..NEWEST_OF_PAIR - 2 {
+        let offer = author.offer_of(&endorser, &endorsed, "human_attestation");
+        author.withdraw_of(offer, &endorser, &endorsed);
+    }
+    for category in ["human_attestation", "institutional_endorsement"] {
+        let offer = author.offer_of(&endorser, &endorsed, category);
+        author.accept_of(offer, &endorser, &endorsed);
+    }
+    let before = author.entries.len();
+    author.succeed_by(&endorsed, &successor);
+    author.alert_of(&endorser, &endorsed);
+    let store = database.open().await;
+    store.initialise().await.unwrap();
+    let mut dumps = Vec::new();
+    for sizes in [[before, 1, 1].as_slice(), &[before, 2], &[before + 2]] {
+        store.wipe_views().await.unwrap();
+        let (mut after, mut last) = (0, 0);
+        for size in sizes {
+            last = apply(&store, &author.entries[after..after + size], after, last).await;
+            after += size;
+        }
+        dumps.push(view_rows::dump(&database.url).await);
+    }
+    store.close().await;
+    assert_eq!(dumps[0]["view_no_effect"], Vec::<String>::new());
+    assert_eq!(dumps[1], dumps[0]);
+    assert_eq!(dumps[2], dumps[0]);
 }
 
 /// Who writes a log that obeys no rule of state, and often breaks one.
@@ -207,6 +255,53 @@ impl Author {
             pseudonym: "Alice".to_owned().try_into().unwrap(),
             public_key: key.public().into(),
         });
+    }
+
+    fn offer_of(&mut self, from: &SigningKey, to: &SigningKey, category: &str) -> u64 {
+        let asked: OfferRequest = serde_json::from_value(json!({
+            "endorser_fingerprint": from.fingerprint(), "category": category,
+            "endorsed_fingerprint": to.fingerprint(),
+        }))
+        .unwrap();
+        self.write(&asked.event(from.public().into(), Authorization::Session {}));
+        self.chain.size().get()
+    }
+
+    fn accept_of(&mut self, offer_entry_id: u64, from: &SigningKey, to: &SigningKey) {
+        let asked = AcceptRequest { offer_entry_id, endorsed_fingerprint: to.fingerprint() };
+        let (key, by) = (to.public().into(), Authorization::Session {});
+        self.write(&asked.event(key, by, from.fingerprint(), self.now));
+    }
+
+    fn withdraw_of(&mut self, offer: u64, from: &SigningKey, to: &SigningKey) {
+        self.now = self.now.plus_millis(1);
+        let asked: WithdrawRequest = serde_json::from_value(json!({
+            "endorser_fingerprint": from.fingerprint(), "original_offer_entry_id": offer,
+            "endorsed_fingerprint": to.fingerprint(), "note": "we parted",
+        }))
+        .unwrap();
+        self.write(&asked.event(from.public().into(), Authorization::Session {}));
+    }
+
+    fn alert_of(&mut self, by: &SigningKey, of: &SigningKey) {
+        let asked: AlertRequest = serde_json::from_value(json!({
+            "endorser_fingerprint": by.fingerprint(), "reason": "its key was stolen",
+            "compromised_fingerprint": of.fingerprint(),
+        }))
+        .unwrap();
+        self.write(&asked.event(by.public().into(), Authorization::Session {}));
+    }
+
+    fn succeed_by(&mut self, old: &SigningKey, new: &SigningKey) {
+        let mut successor = SuccessorKey {
+            old_fingerprint: old.fingerprint(),
+            public_key: new.public().into(),
+            expiration_date: None,
+            proof: None,
+        };
+        successor.proof = Some(new.sign(&successor.proof_bytes(&origin())).into());
+        let by = Authorization::Session {};
+        self.write(&successor.succeed(old.public().into(), false, by));
     }
 
     fn offer(&mut self, by: Authorization) {
