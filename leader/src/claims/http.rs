@@ -263,7 +263,9 @@ async fn post_reveal(
 ) -> Result<Response, Problem> {
     body::require_type(&headers, &["application/json"])?;
     let RevealBody { plaintext } = body::strict(&bytes)?;
-    let posted = match once(&app, &headers, stranger(&caller), &bytes).await? {
+    // Which claim it is, the body doesn't say.
+    let principal = format!("{} of claim {entry_id}", stranger(&caller));
+    let posted = match once(&app, &headers, principal, &bytes).await? {
         Once::Before(posted) => posted,
         Once::First(idempotency) => {
             let Some(event) = reveal(&app, entry_id, plaintext).await? else {
