@@ -25,6 +25,8 @@ const UNWRITTEN: u64 = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     places: BTreeMap<WebhookId, Place>,
+    /// Where the last chunk ended.
+    swept: u64,
 }
 
 #[derive(Debug)]
@@ -60,10 +62,14 @@ impl Plan {
     }
 
     /// What to look at next, if the log has so many entries.
+    ///
+    /// Places have their turn from the first to the last and then again, so that whoever has the
+    /// whole log told anew keeps nobody from the newest entries.
     pub(super) fn chunk(&self, size: u64) -> Option<Chunk> {
-        let next = self.open().map(|(_, place)| place.next_id).min()?;
+        let places = || self.open().map(|(_, place)| place.next_id).filter(|next| *next <= size);
+        let next = places().filter(|next| *next > self.swept).min().or_else(|| places().min())?;
         let upto = size.min(next.saturating_add(CHUNK - 1));
-        (next <= upto).then(|| Chunk { after: next.saturating_sub(1), upto })
+        Some(Chunk { after: next.saturating_sub(1), upto })
     }
 
     /// Who is told of which of the chunk's entries, and from where each goes on.
@@ -92,6 +98,7 @@ impl Plan {
     /// Goes on, after what must be written down was.
     pub(super) fn advance(&mut self, advances: &[Advance], written: &[Advance]) {
         for advance in advances {
+            self.swept = advance.next_id;
             if let Some(place) = self.places.get_mut(&advance.id) {
                 place.next_id = advance.next_id;
                 place.pending += advance.told.len() as u64;
@@ -228,6 +235,20 @@ mod tests {
         plan.settled(id(1), 600);
         let more = run(&mut plan, 3_000);
         assert_eq!(told(&more, 1).first(), Some(&(waiting + 1)));
+    }
+
+    #[test]
+    fn a_replay_of_the_whole_log_keeps_nobody_from_the_newest_entries() {
+        let mut plan = Plan::default();
+        plan.load(vec![of(1, &["anchor"], 1), of(2, &["anchor"], 600), of(3, &["*"], 99_999)]);
+        let mut upto = Vec::new();
+        for _ in 0..4 {
+            let chunk = plan.chunk(100_000).expect("all are behind");
+            let advances = plan.advances(chunk, &[]);
+            plan.advance(&advances, &[]);
+            upto.push(chunk.upto);
+        }
+        assert_eq!(upto, [512, 1_111, 100_000, 1_024]);
     }
 
     #[test]
