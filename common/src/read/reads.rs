@@ -110,6 +110,7 @@ struct Inner {
     replications: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     searches: Semaphore,
+    walks: Semaphore,
     judgements: Arc<Semaphore>,
     verifier: Verifier,
     bundle_room: BundleRoom,
@@ -124,11 +125,20 @@ const STREAMS: usize = 256;
 /// How many searches run at once, whoever asks: each may look at every name of the log.
 const SEARCHES: usize = 2;
 
+/// How many questions of trust are followed through the endorsements at once: each may take many
+/// looks at the database.
+const WALKS: usize = 2;
+
 /// How many documents are judged at once.
 const JUDGEMENTS: usize = 2;
 
-/// How long a search waits for its turn.
-const SEARCH_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a search or a walk waits for its turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(2);
+
+async fn turn<'s>(of: &'s Semaphore, busy: &'static str) -> Result<SemaphorePermit<'s>, Problem> {
+    let turn = tokio::time::timeout(TURN_PATIENCE, of.acquire()).await;
+    turn.ok().and_then(Result::ok).ok_or_else(|| Problem::overloaded(busy))
+}
 
 impl Reads {
     /// Makes the shared state of all read handlers.
@@ -138,6 +148,7 @@ impl Reads {
             replications: Arc::new(Semaphore::new(REPLICATIONS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             searches: Semaphore::new(SEARCHES),
+            walks: Semaphore::new(WALKS),
             judgements: Arc::new(Semaphore::new(JUDGEMENTS)),
             verifier: Verifier::default(),
             bundle_room: BundleRoom::default(),
@@ -225,10 +236,14 @@ impl Reads {
 
     /// Waits until the caller may search; not for long, while others do.
     pub(super) async fn search_turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let turn = tokio::time::timeout(SEARCH_PATIENCE, self.0.searches.acquire()).await;
-        turn.ok().and_then(Result::ok).ok_or_else(|| {
-            Problem::overloaded("too many searches are running; try again in a moment")
-        })
+        let busy = "too many searches are running; try again in a moment";
+        turn(&self.0.searches, busy).await
+    }
+
+    /// Waits until the caller may follow endorsements; not for long, while others do.
+    pub(super) async fn walk_turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let busy = "too many questions of trust are being followed; try again in a moment";
+        turn(&self.0.walks, busy).await
     }
 
     pub(super) fn verifier(&self) -> &Verifier {

@@ -94,6 +94,7 @@ impl Reads {
         let store = self.store();
         let policy = question.policy(store).await?;
         let signers: BTreeSet<_> = manifest.listed().iter().map(|of| of.signer).collect();
+        let _turn = self.walk_turn().await?;
         let assessing = assessments(store, &policy, &signers, moment);
         let assessed = tokio::time::timeout(PATIENCE, assessing).await.map_err(|_| {
             Problem::overloaded(
