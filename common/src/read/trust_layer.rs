@@ -60,11 +60,14 @@ impl TrustQuestion {
         }
     }
 
-    async fn policy(&self, store: &Store) -> Result<Policy, StoreError> {
+    async fn policy(&self, store: &Store, size: u64) -> Result<Policy, StoreError> {
         match self {
             Self::Policy { policy, .. } => Ok(policy.clone()),
             Self::Verifier(key) => {
-                Ok(configured(store, key).await?.unwrap_or_else(|| Policy::of_anchor(*key)))
+                // A policy passes to the successor: who asks by the old name is not given less.
+                let heirs = heirs(store, BTreeSet::from([*key]), size).await?;
+                let holder = heirs.get(key).unwrap_or(key);
+                Ok(configured(store, holder).await?.unwrap_or_else(|| Policy::of_anchor(*key)))
             }
         }
     }
@@ -77,6 +80,12 @@ async fn configured(store: &Store, key: &Fingerprint) -> Result<Option<Policy>, 
     let entry = store.entry(row.entry_id).await?;
     let event = entry.and_then(|leaf| Event::parse(TrustConfig::EVENT_TYPE, leaf.payload()).ok());
     match event {
+        // What a predecessor set binds nobody who never showed to be the successor.
+        Some(Event::TrustConfig(event)) if event.fingerprint != *key => {
+            let holder = store.key(key).await?;
+            let holds = holder.is_some_and(|holder| holder.holds_what_it_was_given());
+            Ok(holds.then_some(event.config))
+        }
         Some(Event::TrustConfig(event)) => Ok(Some(event.config)),
         _ => Err(StoreError::Corrupt { id: row.entry_id }),
     }
@@ -92,7 +101,7 @@ impl Reads {
         moment: Moment,
     ) -> Result<TrustLayer, Problem> {
         let store = self.store();
-        let policy = question.policy(store).await?;
+        let policy = question.policy(store, moment.size).await?;
         let signers: BTreeSet<_> = manifest.listed().iter().map(|of| of.signer).collect();
         let _turn = self.walk_turn().await?;
         let assessing = assessments(store, &policy, &signers, moment);
