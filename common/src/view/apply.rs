@@ -144,7 +144,10 @@ pub fn needs(event: &Event, needs: &mut Needs) {
     match event {
         Event::Namespaced | Event::Unknown => {}
         Event::Genesis(genesis) => needs.key(genesis.operator_fingerprint),
-        Event::KeyRegistration(registration) => needs.key(registration.fingerprint),
+        Event::KeyRegistration(registration) => match registration.proof {
+            None => needs.key(registration.fingerprint),
+            Some(_) => needs.estate(registration.fingerprint),
+        },
         Event::KeySuccession(succession) => {
             needs.estate(succession.old_fingerprint);
             needs.estate(succession.new_fingerprint);

@@ -282,6 +282,22 @@ pub(super) fn void(overlay: &mut Overlay, key: Fingerprint, entry: &Entry) {
     }
 }
 
+/// Frees a key of what somebody else had, who named it the successor without its holder.
+pub(super) fn disown(overlay: &mut Overlay, key: Fingerprint, entry: &Entry) {
+    void(overlay, key, entry);
+    for alert in alerts_about(overlay, key) {
+        overlay.alerts.put(AlertRow { withdrawn_by: Some(entry.leaf.id()), ..alert });
+    }
+}
+
+/// The alerts by and of a key that stand.
+fn alerts_about(overlay: &Overlay, key: Fingerprint) -> Vec<AlertRow> {
+    let is_of = |row: &&AlertRow| {
+        row.withdrawn_by.is_none() && (row.endorser == key || row.compromised == key)
+    };
+    overlay.alerts.rows().filter(is_of).cloned().collect()
+}
+
 /// What a key gives and has accepted passes to its successor, and so do the warnings by and of it.
 /// What is expired stays where it is, and what the two gave each other ends.
 pub(super) fn hand_over(overlay: &mut Overlay, old: Fingerprint, new: Fingerprint, entry: &Entry) {
@@ -295,11 +311,7 @@ pub(super) fn hand_over(overlay: &mut Overlay, old: Fingerprint, new: Fingerprin
             overlay.endorsements.put(EndorsementRow { endorser, endorsed, ..row });
         }
     }
-    let is_of = |row: &&AlertRow| {
-        row.withdrawn_by.is_none() && (row.endorser == old || row.compromised == old)
-    };
-    let alerts: Vec<AlertRow> = overlay.alerts.rows().filter(is_of).cloned().collect();
-    for alert in alerts {
+    for alert in alerts_about(overlay, old) {
         let (endorser, compromised) = (renamed(alert.endorser), renamed(alert.compromised));
         overlay.alerts.put(AlertRow { withdrawn_by: Some(entry.leaf.id()), ..alert.clone() });
         let known = overlay.alerts.find(&(endorser, compromised));

@@ -35,6 +35,11 @@ pub(super) fn key_registration(
     event: &KeyRegistration,
 ) -> Result<(), NoEffect> {
     may_register(overlay, event)?;
+    let known = overlay.keys.find(&event.fingerprint);
+    if known.is_some_and(|known| !known.holds_what_it_was_given()) {
+        endorsements::disown(overlay, event.fingerprint, entry);
+        policies::disown(overlay, event.fingerprint, entry);
+    }
     put_key(
         overlay,
         entry,

@@ -55,6 +55,14 @@ pub(super) fn trust_config_revocation(
     Ok(())
 }
 
+/// Frees a key of a policy that somebody else set, who named it the successor without its holder.
+pub(super) fn disown(overlay: &mut Overlay, key: Fingerprint, entry: &Entry) {
+    let row = overlay.trust_configs.find(&key).filter(|row| row.revoked_by.is_none()).copied();
+    if let Some(row) = row {
+        overlay.trust_configs.put(TrustConfigRow { revoked_by: Some(entry.leaf.id()), ..row });
+    }
+}
+
 /// The policy of a key passes to its successor, unless that one has its own.
 pub(super) fn hand_over(overlay: &mut Overlay, old: Fingerprint, new: Fingerprint, entry: &Entry) {
     let standing =

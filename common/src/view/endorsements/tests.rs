@@ -369,6 +369,24 @@ fn both_sides_of_endorsements_pass_to_the_successor() {
 }
 
 #[test]
+fn who_registers_with_proof_owes_nothing_to_whoever_named_the_key_a_successor() {
+    let mut log = Log::new();
+    let [mallory, sock, friend] = log.holders(2);
+    let victim = key(8);
+    let given = log.endorsed(&mallory, &sock);
+    log.endorsed(&friend, &mallory);
+    log.write(&log.alert_by(&friend, &mallory));
+    assert_eq!(log.write(&log.succession(&mallory, &victim, false)), Effect::Applied);
+    assert_eq!(log.edge(given).endorser, victim.fingerprint());
+
+    assert_eq!(log.register(&victim, true), Effect::Applied);
+
+    assert_eq!(log.meets(given), EndorsementState::Void);
+    assert!(!log.warned(&friend, &victim));
+    assert_eq!(log.row(&victim).succeeds, None);
+}
+
+#[test]
 fn what_is_expired_does_not_pass_to_the_successor() {
     let mut log = Log::new();
     let [alice, bob] = log.holders(2);
