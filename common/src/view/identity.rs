@@ -184,7 +184,10 @@ pub(super) fn attestation(
         at: entry.leaf.timestamp(),
         leader_asserted: event.is_leader_asserted(),
     });
-    if event.binds == Binds::All {
+    // It names no log: anybody may bring it here from another one, so it makes nobody the
+    // successor whom somebody named without asking.
+    let holds = |key: &KeyRow| key.holds_what_it_was_given();
+    if event.binds == Binds::All && overlay.keys.find(&event.signer).is_some_and(holds) {
         note_v1(overlay, event.signer);
     }
     refer(overlay, entry, event.signer);

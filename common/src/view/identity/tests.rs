@@ -173,6 +173,19 @@ fn a_squatter_gives_way_to_who_proves_possession() {
 }
 
 #[test]
+fn an_attestation_that_may_be_of_another_log_makes_nobody_a_successor() {
+    let mut log = Log::new();
+    let [mallory, owner] = [2, 3].map(key);
+    log.register(&mallory, false);
+    assert_eq!(log.write(&log.succession(&mallory, &owner, false)), Effect::Applied);
+
+    let elsewhere = attestation(&owner, Binds::All, AttestationType::Authorship, &[]);
+    assert_eq!(log.write(&elsewhere), Effect::Applied);
+
+    assert!(!log.row(&owner).holds_what_it_was_given());
+}
+
+#[test]
 fn attestations_stand_on_others_of_the_same_manifest() {
     let mut log = Log::new();
     let [alice, bob] = [2, 3].map(key);
