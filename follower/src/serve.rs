@@ -13,7 +13,9 @@ use diogenes_common::exit::Failure;
 use diogenes_common::files::FileLock;
 use diogenes_common::head::EPOCH;
 use diogenes_common::keys::{Fingerprint, SigningKey};
-use diogenes_common::read::{self, CheckpointBoard, Facts, LogFacts, Reads, StatusBoard};
+use diogenes_common::read::{
+    self, CheckpointBoard, Facts, GraphSetup, LogFacts, Reads, StatusBoard,
+};
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::Limiter;
@@ -116,6 +118,7 @@ impl Follower {
             checkpoints: checkpoints.clone(),
             board: StatusBoard::default(),
             clock,
+            graph: GraphSetup::new(settings, shared.metrics.node()),
             tasks: tasks.clone(),
         });
         let published = Follow::start(

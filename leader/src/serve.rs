@@ -18,7 +18,9 @@ use diogenes_common::files::{self, FileLock, Role};
 use diogenes_common::head::{EPOCH, Origin};
 use diogenes_common::keys::SigningKey;
 use diogenes_common::note::{KeyKind, Vkey};
-use diogenes_common::read::{self, Facts, LogFacts, Published, Reads, Setup, StatusBoard};
+use diogenes_common::read::{
+    self, Facts, GraphSetup, LogFacts, Published, Reads, Setup, StatusBoard,
+};
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::{Class, Limiter};
@@ -127,6 +129,7 @@ impl Leader {
             checkpoints: cosigned.board().clone(),
             board: StatusBoard::default(),
             clock: clock.clone(),
+            graph: GraphSetup::new(settings, &node_metrics),
             tasks: tasks.clone(),
         });
         let limiter = Limiter::from_settings(settings, move |headers| token.is_in(headers));

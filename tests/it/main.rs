@@ -16,6 +16,7 @@ mod configuration;
 mod contract;
 mod cosigning;
 mod crash;
+mod graph;
 mod identity_model;
 mod keys;
 mod lies;

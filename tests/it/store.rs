@@ -3,6 +3,7 @@
 mod auth;
 mod batches;
 mod commits;
+mod graph;
 mod harness;
 mod local;
 mod outages;

@@ -19,16 +19,21 @@ on_both!(
     claims_are_read_in_a_session_and_revealed_by_whoever_knows_them,
 );
 
-const DAY: i64 = 24 * 60 * 60 * 1_000;
+pub(crate) const DAY: i64 = 24 * 60 * 60 * 1_000;
 
-async fn ask(leader: &Running, holder: &Holder, path: &str, request: &Value) -> Answer {
+pub(crate) async fn ask(leader: &Running, holder: &Holder, path: &str, request: &Value) -> Answer {
     let mut body = request.clone();
     body["auth"] = holder.auth(leader, &format!("POST {path}"), request).await;
     leader.post(&format!("/api/v1{path}"), &body).send().await
 }
 
 /// Appends what a holder asks for; answers the entry's id.
-async fn appended(leader: &Running, holder: &Holder, path: &str, request: &Value) -> u64 {
+pub(crate) async fn appended(
+    leader: &Running,
+    holder: &Holder,
+    path: &str,
+    request: &Value,
+) -> u64 {
     let answer = ask(leader, holder, path, request).await;
     assert_eq!(answer.status, 201, "{answer}");
     let entry = answer.json();
@@ -36,7 +41,7 @@ async fn appended(leader: &Running, holder: &Holder, path: &str, request: &Value
     entry["id"].as_u64().unwrap()
 }
 
-async fn offer(leader: &Running, from: &Holder, to: &Holder, more: &Value) -> u64 {
+pub(crate) async fn offer(leader: &Running, from: &Holder, to: &Holder, more: &Value) -> u64 {
     let mut request = json!({
         "endorser_fingerprint": from.fingerprint(),
         "endorsed_fingerprint": to.fingerprint(),
@@ -46,18 +51,18 @@ async fn offer(leader: &Running, from: &Holder, to: &Holder, more: &Value) -> u6
     appended(leader, from, "/endorsements/offer", &request).await
 }
 
-async fn accept(leader: &Running, to: &Holder, offer: u64) {
+pub(crate) async fn accept(leader: &Running, to: &Holder, offer: u64) {
     let request = json!({ "offer_entry_id": offer, "endorsed_fingerprint": to.fingerprint() });
     appended(leader, to, "/endorsements/accept", &request).await;
 }
 
-async fn endorse(leader: &Running, from: &Holder, to: &Holder) -> u64 {
+pub(crate) async fn endorse(leader: &Running, from: &Holder, to: &Holder) -> u64 {
     let id = offer(leader, from, to, &json!({})).await;
     accept(leader, to, id).await;
     id
 }
 
-async fn withdraw(leader: &Running, from: &Holder, to: &Holder, offer: u64) {
+pub(crate) async fn withdraw(leader: &Running, from: &Holder, to: &Holder, offer: u64) {
     let request = json!({
         "endorser_fingerprint": from.fingerprint(),
         "endorsed_fingerprint": to.fingerprint(),
@@ -67,14 +72,14 @@ async fn withdraw(leader: &Running, from: &Holder, to: &Holder, offer: u64) {
     appended(leader, from, "/endorsements/withdraw", &request).await;
 }
 
-async fn operator_endorses(leader: &Running, holder: &Holder, category: &str) {
+pub(crate) async fn operator_endorses(leader: &Running, holder: &Holder, category: &str) {
     let body = json!({ "fingerprint": holder.fingerprint(), "category": category });
     let request = leader.post("/api/v1/operator/endorsements", &body);
     let answer = request.header("authorization", &format!("Bearer {TOKEN}")).send().await;
     assert_eq!(answer.status, 201, "{answer}");
 }
 
-async fn people(leader: &Running, seeds: std::ops::Range<u8>) -> Vec<Holder> {
+pub(crate) async fn people(leader: &Running, seeds: std::ops::Range<u8>) -> Vec<Holder> {
     let mut people = Vec::new();
     for seed in seeds {
         let holder = Holder::new(seed);
@@ -86,7 +91,7 @@ async fn people(leader: &Running, seeds: std::ops::Range<u8>) -> Vec<Holder> {
 }
 
 /// An answer of the follower, after the leader's was seen to be the same.
-async fn alike(site: &Site, follower: &Running, path: &str) -> Value {
+pub(crate) async fn alike(site: &Site, follower: &Running, path: &str) -> Value {
     site.level(follower).await;
     let (ours, theirs) = (site.leader.get(path).await, follower.get(path).await);
     assert_eq!((ours.status, theirs.status), (200, 200), "{path}: {ours} {theirs}");
@@ -100,7 +105,7 @@ async fn alike(site: &Site, follower: &Running, path: &str) -> Value {
     ours
 }
 
-const SOON: [(&str, &str); 1] = [("ENDORSEMENT_ACTIVATION_DELAY_SECONDS", "0")];
+pub(crate) const SOON: [(&str, &str); 1] = [("ENDORSEMENT_ACTIVATION_DELAY_SECONDS", "0")];
 
 async fn endorsements_are_listed_with_their_states_on_leader_and_follower(place: Place) {
     let clock = Ahead::default();

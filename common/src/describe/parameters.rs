@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Operation, object};
 use crate::leaf::EventType;
 use crate::read::LARGEST;
+use crate::view::EndorsementState;
 
 const FULL: &str = "^sha256:[0-9a-f]{64}$";
 const FULL_OR_SHORT: &str = "^((sha256:)?[0-9a-f]{64}|[0-9a-f]{16})$";
@@ -89,7 +90,7 @@ fn in_query(name: &str) -> Value {
         "document_hash" => json!({
             "pattern": "^(sha256:)?[0-9a-fA-F]{64}$", "examples": [FINGERPRINT],
         }),
-        "end_date" | "start_date" => json!({
+        "end_date" | "since" | "start_date" | "until" => json!({
             "pattern": DAY_OR_TIME, "maxLength": 40, "examples": ["2026-01-15"],
         }),
         "event_type" => json!({ "pattern": event_types(), "examples": ["attestation"] }),
@@ -98,6 +99,16 @@ fn in_query(name: &str) -> Value {
         "page_size" => json!({ "minimum": 1, "maximum": 1000, "examples": [100] }),
         "proofs" | "raw" => json!({ "examples": [false] }),
         "scope" => json!({ "examples": ["keys"] }),
+        "direction" => json!({ "enum": ["in", "out", "both"], "examples": ["both"] }),
+        "institution" => json!({ "minLength": 1, "maxLength": 400, "examples": ["Agora"] }),
+        "max_depth" => json!({ "minimum": 1, "maximum": 8, "default": 3, "examples": [3] }),
+        "status" => json!({
+            "enum": EndorsementState::ALL.map(EndorsementState::as_str), "examples": ["active"],
+        }),
+        "type" => json!({
+            "pattern": "^(x-diogenes:)?(human_attestation|institutional_endorsement)$",
+            "examples": ["human_attestation"],
+        }),
         "for" => json!({ "enum": ["witness"], "examples": ["witness"] }),
         "limit" => json!({ "minimum": 1, "examples": [100] }),
         "order" => json!({ "enum": ["asc", "desc"], "default": "asc", "examples": ["desc"] }),

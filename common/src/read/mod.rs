@@ -5,7 +5,8 @@
 //! appended meanwhile is not seen.
 //!
 //! ```ignore
-//! let reads = Reads::new(Setup { store, published, round, checkpoints, facts, board, clock, tasks });
+//! let reads = Reads::new(Setup { store, published, round, checkpoints, facts, board, clock, graph,
+//!     tasks });
 //! let (router, document) = OpenApiRouter::new()
 //!     .merge(read::router::<App>(&limiter))
 //!     .merge(own_routes())
@@ -21,9 +22,11 @@ mod endorsements;
 mod entries;
 mod events;
 mod export;
+mod graph;
 mod heads;
 mod health;
 mod identifiers;
+mod kept;
 mod keys;
 mod page;
 mod proof_file;
@@ -41,6 +44,7 @@ mod trail;
 mod trust_configs;
 mod trust_layer;
 mod verify;
+mod walk;
 mod when;
 mod witnesses;
 
@@ -49,6 +53,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use checkpoint::{CheckpointBoard, CheckpointChoice, CosignedCheckpoint};
+pub use graph::GraphSetup;
 pub use proofs::{consistency_proof, inclusion_proof, root_at};
 pub(crate) use query::LARGEST;
 pub use query::{Paging, Params};
@@ -93,7 +98,8 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(trust_configs::one))
         .routes(routes!(verify::verify))
         .routes(routes!(document::verify_document))
-        .routes(routes!(identifiers::types));
+        .routes(routes!(identifiers::types))
+        .routes(routes!(graph::graph));
     let unlimited = OpenApiRouter::new()
         .routes(routes!(health::health))
         .routes(routes!(health::healthz))

@@ -12,6 +12,7 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::checkpoint::{CheckpointBoard, CheckpointChoice};
+use super::graph::{GraphSetup, Graphs};
 use super::snapshot::{Published, Snapshot};
 use super::status::StatusBoard;
 use super::tiles::BundleRoom;
@@ -42,6 +43,8 @@ pub struct Setup {
     pub board: StatusBoard,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// How it answers about the graph of endorsements.
+    pub graph: GraphSetup,
     /// Where verification runs, and whose end closes event streams.
     pub tasks: Tasks,
 }
@@ -113,6 +116,7 @@ struct Inner {
     walks: Semaphore,
     judgements: Arc<Semaphore>,
     verifier: Verifier,
+    graphs: Graphs,
     bundle_room: BundleRoom,
 }
 
@@ -143,8 +147,10 @@ async fn turn<'s>(of: &'s Semaphore, busy: &'static str) -> Result<SemaphorePerm
 impl Reads {
     /// Makes the shared state of all read handlers.
     pub fn new(setup: Setup) -> Self {
+        let graphs = Graphs::new(setup.graph.clone());
         Self(Arc::new(Inner {
             setup,
+            graphs,
             replications: Arc::new(Semaphore::new(REPLICATIONS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
             searches: Semaphore::new(SEARCHES),
@@ -173,6 +179,11 @@ impl Reads {
     /// The clock's time.
     pub fn now(&self) -> Timestamp {
         self.0.setup.clock.now()
+    }
+
+    /// The clock that is never set back, in milliseconds.
+    pub(super) fn steady_millis(&self) -> i64 {
+        self.0.setup.clock.steady_millis()
     }
 
     /// The log as it may be shown now; 503 before the first signed and verified head.
@@ -244,6 +255,10 @@ impl Reads {
     pub(super) async fn walk_turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
         let busy = "too many questions of trust are being followed; try again in a moment";
         turn(&self.0.walks, busy).await
+    }
+
+    pub(super) fn graphs(&self) -> &Graphs {
+        &self.0.graphs
     }
 
     pub(super) fn verifier(&self) -> &Verifier {

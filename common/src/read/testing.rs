@@ -1,6 +1,7 @@
 //! A small real log behind the read routes, for the tests of handlers.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,8 +15,8 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::{
-    CheckpointBoard, Facts, LogFacts, Node, Published, Reads, ReadyAsk, Setup, Snapshot,
-    StatusBoard,
+    CheckpointBoard, Facts, GraphSetup, LogFacts, Node, Published, Reads, ReadyAsk, Setup,
+    Snapshot, StatusBoard,
 };
 use crate::batch::{Chain, Trust};
 use crate::checkpoint::{Checkpoint, sign_checkpoint};
@@ -213,6 +214,7 @@ impl TestNode {
             checkpoints: checkpoints.clone(),
             board: board.clone(),
             clock: Arc::new(Noon),
+            graph: GraphSetup::uncounted(Duration::from_secs(10), Duration::from_secs(60)),
             tasks: Tasks::new(),
         });
         let limiter = limiter();
@@ -338,6 +340,26 @@ impl TestNode {
             .execute(&mut connection)
             .await
             .unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// Makes a key endorse so many times, each of some keys in turn, behind the log's back: offers
+    /// 1, 2 and so on, whatever the log holds.
+    pub(super) async fn endorse(&self, endorser: &str, edges: u64, receivers: u64) {
+        let mut connection = self.connect().await;
+        sqlx::query(
+            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < $1)
+             INSERT INTO view_endorsements
+                (offer_id, endorser, endorsed, category, offered_at, asserted)
+             SELECT i + 1, $2, printf('sha256:%064x', i % $3), 'x-diogenes:human_attestation', 0, 0
+             FROM n",
+        )
+        .bind(i64::try_from(edges).unwrap())
+        .bind(endorser)
+        .bind(i64::try_from(receivers).unwrap())
+        .execute(&mut connection)
+        .await
+        .unwrap();
         connection.close().await.unwrap();
     }
 

@@ -9,7 +9,7 @@ use crate::server::problem::Problem;
 use crate::store::{Span, Store, StoreError};
 
 /// A time from one instant to another, both included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Period {
     start: Option<Timestamp>,
     end: Option<Timestamp>,
@@ -19,8 +19,17 @@ pub(super) struct Period {
 const REST_OF_DAY: i64 = 86_399_999;
 
 impl Period {
-    /// `start_date` and `end_date`: a day begins with its first instant and ends with its last.
+    /// `start_date` and `end_date`.
     pub(super) fn of(params: &Params) -> Result<Self, Problem> {
+        Self::named(params, "start_date", "end_date")
+    }
+
+    /// From one parameter to another: a day begins with its first instant and ends with its last.
+    pub(super) fn named(
+        params: &Params,
+        start_name: &'static str,
+        end_name: &'static str,
+    ) -> Result<Self, Problem> {
         let read = |name| -> Result<Option<(Timestamp, Timestamp)>, Problem> {
             let Some(text) = params.text(name)? else { return Ok(None) };
             meant(text).map(Some).ok_or_else(|| {
@@ -30,11 +39,12 @@ impl Period {
                 )
             })
         };
-        let start = read("start_date")?.map(|(first, _)| first);
-        let end = read("end_date")?.map(|(_, last)| last);
+        let start = read(start_name)?.map(|(first, _)| first);
+        let end = read(end_name)?.map(|(_, last)| last);
         match (start, end) {
             (Some(start), Some(end)) if start > end => {
-                Err(Problem::invalid("start_date", "`start_date` lies after `end_date`"))
+                let detail = format!("`{start_name}` lies after `{end_name}`");
+                Err(Problem::invalid(start_name, detail))
             }
             _ => Ok(Self { start, end }),
         }

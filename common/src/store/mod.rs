@@ -10,7 +10,9 @@ mod auth;
 mod bulk;
 mod commit;
 mod edges;
+mod endorsement_edges;
 mod error;
+mod graph_nodes;
 mod identity;
 mod key_lists;
 mod local;
@@ -52,7 +54,9 @@ use crate::exit::Failure;
 pub use auth::ChallengeRow;
 pub use commit::{Commit, Guard, HeadRow, LogState, NewState};
 pub use edges::Moment;
+pub use endorsement_edges::{EdgeFilter, EdgeRow};
 pub use error::{CommitError, StoreError};
+pub use graph_nodes::NodeRow;
 pub use local::{
     Cosignature, Evidence, Incident, KeptHead, LocalWrite, NewEvidence, NewIncident, PendingKey,
     PendingOutcome, Remembered, ReportRow, ReservedKey,

@@ -12,7 +12,7 @@ use crate::keys::{Fingerprint, ShortFingerprint};
 use crate::merkle::{Hash, TreeSize};
 use crate::view::{Changes, EndorsedRow, LoadedRows, Needs, Overlay, ProfileRow, WitnessRow};
 
-const ENDORSED: &str = "view_endorsed";
+pub(super) const ENDORSED: &str = "view_endorsed";
 const PROFILES: &str = "view_profiles";
 const WITNESSES: &str = "view_witnesses";
 

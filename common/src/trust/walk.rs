@@ -45,7 +45,7 @@ pub struct Round {
 }
 
 /// An end of an endorsement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// Its endorser's.
     Given,

@@ -41,6 +41,13 @@ impl KeyState {
             Self::Revoked => "revoked",
         }
     }
+
+    /// Reads what [`KeyState::as_str`] wrote.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Active, Self::Expired, Self::Succeeded, Self::Revoked]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
 }
 
 /// How a key ended.

@@ -143,6 +143,11 @@ impl EndorsementState {
         }
     }
 
+    /// Reads what [`EndorsementState::as_str`] wrote.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
     /// Whether it can still come to something, and so takes up capacity.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Offered | Self::Accepted | Self::Active)

@@ -7,6 +7,7 @@ pub mod attestations;
 pub mod composite;
 pub mod endorsements;
 pub mod export;
+pub mod graph;
 pub mod identifiers;
 pub mod keys;
 pub mod log;

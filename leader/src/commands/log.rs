@@ -11,7 +11,7 @@ use diogenes_common::exit::Failure;
 use diogenes_common::files::{DataDir, Role};
 use diogenes_common::head::TreeHead;
 use diogenes_common::read::{
-    CheckpointBoard, Facts, Published, Reads, Setup, Snapshot, StatusBoard,
+    CheckpointBoard, Facts, GraphSetup, Published, Reads, Setup, Snapshot, StatusBoard,
 };
 use diogenes_common::shutdown::{self, Tasks};
 use diogenes_common::store::{OpenOptions, Schema, Store};
@@ -139,6 +139,7 @@ async fn verify_at_rest(settings: &Settings) -> Result<VerifyReport, Failure> {
         checkpoints: CheckpointBoard::default(),
         board: StatusBoard::default(),
         clock: Arc::new(SystemClock),
+        graph: GraphSetup::uncounted(Duration::ZERO, Duration::ZERO),
         tasks: Tasks::new(),
     });
     let report = reads.verify_log(true).await.map_err(|problem| {
