@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::people::{Holder, refused, told};
 use crate::raw::Answer;
-use crate::site::{Place, Running, Site, on_both};
+use crate::site::{Place, Running, Site, TOKEN, on_both};
 use crate::trust_reads::{
     SOON, accept, alike, appended, endorse, offer, operator_endorses, people, withdraw,
 };
@@ -127,8 +127,20 @@ async fn each_filter_leaves_out_what_does_not_pass(place: Place) {
     assert_eq!(ask("type=x-diogenes:human_attestation").await, [first, second, open]);
     assert_eq!(ask("institution=UNIVERSIT%C3%84T%20sinope").await, [named]);
     assert_eq!(ask("institution=UNIVERSIT%C3%84T%20sinope&status=active").await, [named]);
+    let body = json!({
+        "fingerprint": people[1].fingerprint(),
+        "category": "institutional_endorsement",
+        "name": "Stoa of Sinope",
+    });
+    let answer = site.leader.post("/api/v1/operator/endorsements", &body).token(TOKEN).send().await;
+    assert_eq!(answer.status, 201, "{answer}");
+    let by_operator = answer.json()["id"].as_u64().unwrap();
+    assert_eq!(ask("institution=stoa%20OF%20sinope").await, [by_operator]);
+    let operator = site.operator().fingerprint();
+    let given = format!("/api/v1/graph/{operator}?institution=stoa%20of%20sinope");
+    assert_eq!(offers(&alike(&site, &follower, &given).await), [by_operator]);
     assert_eq!(ask("institution=elsewhere").await, Vec::<u64>::new());
-    assert_eq!(ask(&format!("since={then}")).await, [second, open, named]);
+    assert_eq!(ask(&format!("since={then}")).await, [second, open, named, by_operator]);
     assert_eq!(ask(&format!("until={then}")).await, [first, second]);
     assert_eq!(ask("since=2000-01-01&until=2000-12-31").await, Vec::<u64>::new());
 }

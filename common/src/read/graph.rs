@@ -129,7 +129,7 @@ impl Graphs {
         ("max_depth" = Option<u64>, Query, minimum = 1, maximum = 8, description = "How many steps to go, from 1 to 8; 3 is the default"),
         ("type" = Option<String>, Query, description = "Only endorsements of this category: `human_attestation` or `institutional_endorsement`, with or without `x-diogenes:`"),
         ("status" = Option<String>, Query, description = "Only endorsements in this state: `offered`, `accepted`, `active`, `withdrawn`, `acceptance_revoked`, `expired` or `void`. Anybody can offer: what both keys agreed to is found with `active`"),
-        ("institution" = Option<String>, Query, description = "Only endorsements whose `institutional_metadata` has this `name`, whatever its case"),
+        ("institution" = Option<String>, Query, description = "Only endorsements that name this institution in `institutional_metadata`, or by the operator under this name, whatever its case"),
         ("since" = Option<String>, Query, description = "Only endorsements offered from this day, or time of RFC 3339, on"),
         ("until" = Option<String>, Query, description = "Only endorsements offered up to this day or time, that included"),
     ),

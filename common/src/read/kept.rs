@@ -43,8 +43,8 @@ impl Slot {
     }
 }
 
-/// What a kept answer takes beside its text, generously.
-const OVERHEAD: usize = 1024;
+/// What a kept answer takes beside its text: the longest question above all.
+const OVERHEAD: usize = 16 << 10;
 
 impl<K: Clone + Eq + Hash> Kept<K> {
     pub(super) fn new(ttl_millis: i64, most_bytes: usize) -> Self {
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_kept_for_its_time_and_no_longer() {
-        let (kept, counter) = (Kept::new(1_000, 10_000), Counter::default());
+        let (kept, counter) = (Kept::new(1_000, 1_000_000), Counter::default());
         for (now, made) in [(0, 1), (999, 1), (1_000, 2), (1_999, 2)] {
             counter.ask(&kept, "a", now).await;
             assert_eq!(counter.made(), made, "at {now}");
@@ -140,7 +140,7 @@ mod tests {
     #[tokio::test]
     async fn equal_questions_at_once_are_answered_once() {
         for ttl in [0, 1_000] {
-            let (kept, counter) = (Kept::new(ttl, 10_000), Counter::default());
+            let (kept, counter) = (Kept::new(ttl, 1_000_000), Counter::default());
             let asked = (0..8).map(|_| counter.ask(&kept, "a", 0));
             let answers = futures_util::future::join_all(asked).await;
             assert_eq!((answers.len(), counter.made()), (8, 1));
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_time_nothing_is_kept() {
-        let (kept, counter) = (Kept::new(0, 10_000), Counter::default());
+        let (kept, counter) = (Kept::new(0, 1_000_000), Counter::default());
         counter.ask(&kept, "a", 0).await;
         counter.ask(&kept, "a", 0).await;
         assert_eq!(counter.made(), 2);
@@ -175,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn errors_are_not_kept() {
-        let kept = Kept::new(1_000, 10_000);
+        let kept = Kept::new(1_000, 1_000_000);
         let failed = kept.answer("a", 0, async { Err::<Answer, _>("no") }).await;
         assert_eq!(failed, Err("no"));
         let made = kept.answer("a", 0, async { Ok::<_, &str>(answer(b"x")) }).await;
@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_leaves_the_question_to_others() {
-        let (kept, counter) = (Kept::new(1_000, 10_000), Counter::default());
+        let (kept, counter) = (Kept::new(1_000, 1_000_000), Counter::default());
         let never = async {
             std::future::pending::<()>().await;
             Ok::<_, Infallible>(answer(b""))

@@ -6,6 +6,8 @@
 //! gets from the same indexes. A filter that little passes makes a statement read more than it
 //! hands out, so callers with many keys ask for some at a time.
 
+use futures_util::TryStreamExt as _;
+
 use super::Store;
 use super::bulk::{Session as _, Sql};
 use super::commit::number;
@@ -15,6 +17,7 @@ use super::pool::on_pool;
 use super::trust::ENDORSEMENTS;
 use super::views::{ENDORSED, read_rows};
 use crate::clock::Timestamp;
+use crate::event::text::folded;
 use crate::keys::Fingerprint;
 use crate::statement::Category;
 use crate::trust::Side;
@@ -27,7 +30,7 @@ pub struct EdgeFilter {
     pub category: Option<Category>,
     /// Only those in this state.
     pub state: Option<EndorsementState>,
-    /// Only those that name this institution, folded. The operator's name none.
+    /// Only those that name this institution, folded.
     pub institution: Option<String>,
     /// Only those that were offered after this entry,
     pub after: u64,
@@ -164,7 +167,7 @@ macro_rules! accepted {
 macro_rules! operator_columns {
     () => {
         "SELECT e.fingerprint, e.category, e.entry_id, e.since,
-                CASE WHEN e.revoked_by <= $2 THEN 'withdrawn' ELSE 'active' END"
+                CASE WHEN e.revoked_by <= $2 THEN 'withdrawn' ELSE 'active' END, e.name"
     };
 }
 
@@ -172,7 +175,7 @@ macro_rules! operator_columns {
 macro_rules! operator_conditions {
     () => {
         "e.entry_id > $3 AND e.entry_id <= $4
-         AND ($6 IS NULL OR $6 = CASE WHEN e.revoked_by <= $2 THEN 'withdrawn' ELSE 'active' END)"
+         AND ($5 IS NULL OR $5 = CASE WHEN e.revoked_by <= $2 THEN 'withdrawn' ELSE 'active' END)"
     };
 }
 
@@ -240,14 +243,14 @@ impl Store {
         const SQL: Sql = Sql {
             sqlite: concat!(
                 operator_columns!(),
-                " FROM json_each($5) AS asked CROSS JOIN view_endorsed AS e
+                " FROM json_each($6) AS asked CROSS JOIN view_endorsed AS e
                     ON e.fingerprint = asked.value WHERE e.category = $1 AND ",
                 operator_conditions!(),
                 " ORDER BY asked.key"
             ),
             postgres: concat!(
                 operator_columns!(),
-                " FROM json_array_elements_text($5::json) WITH ORDINALITY AS asked(value, key)
+                " FROM json_array_elements_text($6::json) WITH ORDINALITY AS asked(value, key)
                   JOIN view_endorsed AS e
                     ON e.fingerprint = asked.value WHERE e.category = $1 AND ",
                 operator_conditions!(),
@@ -262,10 +265,11 @@ impl Store {
                     .bind(number(moment.size))
                     .bind(number(filter.after))
                     .bind(number(filter.upto.min(moment.size)))
-                    .bind(texts(keys))
                     .bind(filter.state.map(EndorsementState::as_str))
+                    .bind(texts(keys))
                     .fetch_all(db)
             })?;
+            let rows = rows.into_iter().filter(|row| filter.names(row)).collect();
             found.extend(read_rows(rows, |row| operator_edge(operator, row), ENDORSED)?);
         }
         Ok(found)
@@ -283,19 +287,26 @@ impl Store {
             operator_columns!(),
             " FROM view_endorsed AS e WHERE e.category = $1 AND ",
             operator_conditions!(),
-            " ORDER BY e.entry_id LIMIT $5"
+            " ORDER BY e.entry_id"
         );
         let mut found = Vec::new();
         for category in filter.operator_categories() {
-            let rows: Vec<StoredOperatorEdge> = on_pool!(&self.0.readers, db => {
-                sqlx::query_as(SQL)
+            // Names are compared here: SQL folds ASCII alone.
+            let rows = on_pool!(&self.0.readers, db => async {
+                let mut rows = sqlx::query_as(SQL)
                     .bind(category.as_str())
                     .bind(number(moment.size))
                     .bind(number(filter.after))
                     .bind(number(filter.upto.min(moment.size)))
-                    .bind(limited(limit))
                     .bind(filter.state.map(EndorsementState::as_str))
-                    .fetch_all(db)
+                    .fetch(db);
+                let mut passed: Vec<StoredOperatorEdge> = Vec::new();
+                while passed.len() < limit
+                    && let Some(row) = rows.try_next().await?
+                {
+                    passed.extend(Some(row).filter(|row| filter.names(row)));
+                }
+                Ok::<_, sqlx::Error>(passed)
             })?;
             found.extend(read_rows(rows, |row| operator_edge(operator, row), ENDORSED)?);
         }
@@ -306,10 +317,17 @@ impl Store {
 
 impl EdgeFilter {
     /// The categories in which an endorsement by the operator can pass.
-    fn operator_categories(&self) -> impl Iterator<Item = Category> + use<'_> {
+    fn operator_categories(&self) -> impl Iterator<Item = Category> + use<> {
+        let only = self.category;
         [Category::HumanAttestation, Category::InstitutionalEndorsement]
             .into_iter()
-            .filter(|of| self.institution.is_none() && self.category.is_none_or(|only| only == *of))
+            .filter(move |of| only.is_none_or(|only| only == *of))
+    }
+
+    /// Whether the operator named the institution that is asked for.
+    fn names(&self, row: &StoredOperatorEdge) -> bool {
+        let Some(wanted) = &self.institution else { return true };
+        row.5.as_deref().is_some_and(|name| folded(name) == *wanted)
     }
 }
 
@@ -336,11 +354,12 @@ fn edge(side: Side, keys: &[Fingerprint], row: StoredEdge) -> Option<EdgeRow> {
     })
 }
 
-/// An endorsement by the operator: who received it, as what, the entry, its time and the state.
-type StoredOperatorEdge = (String, String, i64, i64, String);
+/// An endorsement by the operator: who received it, as what, the entry, its time, the state and the
+/// name that the operator gave.
+type StoredOperatorEdge = (String, String, i64, i64, String, Option<String>);
 
 fn operator_edge(operator: Fingerprint, row: StoredOperatorEdge) -> Option<EdgeRow> {
-    let (endorsed, category, entry_id, since, state) = row;
+    let (endorsed, category, entry_id, since, state, _) = row;
     Some(EdgeRow {
         offer_id: entry_id.cast_unsigned(),
         endorser: operator,
