@@ -7,6 +7,8 @@
 
 #[path = "golden/identity.rs"]
 mod identity;
+#[path = "golden/trust.rs"]
+mod trust;
 
 use std::path::PathBuf;
 

@@ -733,7 +733,12 @@ def are_ids(value):
 
 
 SIGNED_AUTHORIZATION = {
-    "action": is_one_of("login", "POST /auth/password", "POST /keys/revoke", "POST /keys/succeed"),
+    "action": is_one_of(
+        "login", "POST /auth/password", "POST /keys/revoke", "POST /keys/succeed",
+        "POST /endorsements/offer", "POST /endorsements/accept", "POST /endorsements/withdraw",
+        "POST /endorsements/revoke-acceptance", "POST /endorsements/revocation-alert",
+        "POST /trust-configs", "POST /trust-configs/revoke", "POST /claims",
+        "POST /composite/compile"),
     "challenge_id": is_challenge_text,
     "expires_at": is_time,
     "form": is_one_of("signed"),
@@ -750,7 +755,37 @@ def is_authorization(value):
     return value in words or matches(value, SIGNED_AUTHORIZATION)
 
 
+def are_words(limit):
+    return lambda value: isinstance(value, str) and 1 <= len(value) <= limit
+
+
+def are_identifiers(value):
+    shape = {"type": is_text, "value": is_text}
+    return isinstance(value, list) and len(value) <= 16 and all(matches(v, shape) for v in value)
+
+
+def is_metadata(value):
+    return isinstance(value, dict) and len(jcs(value)) <= 4096
+
+
+def is_encryption(value):
+    """The algorithm, and perhaps for whom."""
+    if not isinstance(value, dict):
+        return False
+    recipients = value.get("recipients", [])
+    return (matches({"recipients": [], **value},
+                    {"algorithm": are_words(64), "recipients": lambda v: isinstance(v, list)})
+            and len(recipients) <= 16 and all(map(are_words(512), recipients)))
+
+
+def is_ciphertext(value):
+    data = unbase64(value)
+    return data is not None and 1 <= len(data) <= 32 * 1024
+
+
 is_algorithm = is_one_of("ed25519", "ecdsa-p256", "rsa-2048")
+ASKED_BY = {"authorization": is_authorization, "public_key": is_holder_pem}
+BETWEEN = {"endorsed_fingerprint": is_hash, "endorser_fingerprint": is_hash}
 ENDORSEMENT = {
     "after": is_size,
     "category": is_one_of(*CATEGORIES),
@@ -810,6 +845,42 @@ PAYLOADS = {
             lambda value: matches(value, {"intent_statement": is_statement})),
         "title": optional(is_statement),
         "type": is_attestation_type,
+    },
+    "endorsement_offer": {
+        **ASKED_BY, **BETWEEN,
+        "category": is_one_of("x-diogenes:human_attestation",
+                              "x-diogenes:institutional_endorsement"),
+        "external_identifiers": are_identifiers,
+        "institutional_metadata": optional(is_metadata),
+        "valid_until": optional(is_time),
+    },
+    "endorsement_acceptance": {
+        **ASKED_BY, **BETWEEN, "active_from": is_time, "offer_entry_id": is_size,
+    },
+    "endorsement_withdrawal": {
+        **ASKED_BY, **BETWEEN, "note": are_words(1000), "original_offer_entry_id": is_size,
+    },
+    "endorsement_acceptance_revocation": {
+        **ASKED_BY, "endorsed_fingerprint": is_hash, "note": are_words(1000),
+        "original_offer_entry_id": is_size,
+    },
+    "endorsement_revocation_alert": {
+        **ASKED_BY, "compromised_fingerprint": is_hash, "endorser_fingerprint": is_hash,
+        "evidence": optional(are_words(5000)), "reason": are_words(1000),
+    },
+    # What a policy says is for who trusts by it; here it is what was asked for, and no more.
+    "trust_config": {
+        **ASKED_BY, "config": lambda v: isinstance(v, dict) and "anchors" in v,
+        "fingerprint": is_hash,
+    },
+    "trust_config_revocation": {**ASKED_BY, "fingerprint": is_hash},
+    "encrypted_claim": {
+        **ASKED_BY, "ciphertext": is_ciphertext, "claimant_fingerprint": is_hash,
+        "commitment": is_hash, "encryption": is_encryption,
+    },
+    "claim_reveal": {
+        "bound": is_flag, "claim_entry_id": is_size, "claimant_fingerprint": is_hash,
+        "commitment": is_hash, "plaintext": lambda v: isinstance(v, dict),
     },
     "operator_endorsement": ENDORSEMENT,
     "operator_endorsement_revocation": {**ENDORSEMENT, "endorsement_id": is_size},
@@ -916,6 +987,13 @@ def check_payload(event_type, payload):
                     "another algorithm than the key's")
     if payload.get("category") in ROLES:
         Key.from_pem(payload["public_key"])
+    if event_type in ASKED:
+        signer = payload[ASKED[event_type][1]]
+        require(HolderKey.from_pem(payload["public_key"]).fingerprint == signer, "payload",
+                "another key")
+        others = of(payload, *({"endorsed_fingerprint", "compromised_fingerprint"} & set(payload)))
+        require(payload.get("endorser_fingerprint") not in others.values(), "payload",
+                "nobody speaks of themselves")
     if event_type == "key_succession":
         session = payload["authorization"] == {"form": "session"}
         require(not (session and payload["recovery"]), "payload", "an expired key has no session")
@@ -1028,7 +1106,90 @@ def check_attested(payload, origin):
     return check_holder(payload["public_key"], attestation_bytes(payload), payload["signature"])
 
 
+def wanted_of(event_type, request):
+    """What a request without `auth` asks to have in the entry; none if it asks for nothing."""
+    members = ASKED[event_type][2]
+    if not isinstance(request, dict):
+        return None
+    wanted = {**dict.fromkeys(OPTIONAL & set(members)), **request}
+    if event_type == "endorsement_offer":
+        category = wanted.get("category")
+        if isinstance(category, str) and not category.startswith("x-diogenes:"):
+            wanted["category"] = "x-diogenes:" + category
+        wanted["external_identifiers"] = wanted["external_identifiers"] or []
+        if wanted["valid_until"] is not None:
+            wanted["valid_until"] = utc(wanted["valid_until"])
+    return wanted if set(wanted) == set(members) else None
+
+
+def utc(text):
+    """An instant of RFC 3339 as entries write it."""
+    try:
+        instant = datetime.datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
+        instant = instant.astimezone(datetime.timezone.utc)
+    except (AttributeError, ValueError, OverflowError):
+        return None
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03}Z"
+
+
+def check_asked(event_type):
+    """Who checks an event that a holder asked for: the entry says what was asked for."""
+    def check(payload, origin):
+        authorization = payload["authorization"]
+        if authorization["form"] != "signed":
+            return 0
+        action, signer, members = ASKED[event_type]
+        message = challenge_bytes(authorization, origin, payload[signer])
+        check_holder(payload["public_key"], message, authorization["signature"])
+        terms = authorization["action"], authorization["purpose"], authorization["recovery"]
+        right = terms == (action, "general", False)
+        wanted = wanted_of(event_type, authorization["request"])
+        require(right and wanted == of(payload, *members), "carried",
+                "the authorization is of something else")
+        return 1
+    return check
+
+
+def commitment_of(payload, origin):
+    committed = jcs(payload["plaintext"])
+    if payload["bound"]:
+        committed = signed_bytes("diogenes-claim/v1", {
+            "claimant": payload["claimant_fingerprint"], "origin": origin,
+            "plaintext": payload["plaintext"]})
+    return hash_text(sha256(committed))
+
+
+def check_reveal(payload, origin):
+    require(commitment_of(payload, origin) == payload["commitment"], "carried",
+            "another plaintext than was committed to")
+    return 0
+
+
+# Of each event that a holder asks for: the action, whose it is, and what the request says.
+ASKED = {
+    "endorsement_offer": ("POST /endorsements/offer", "endorser_fingerprint", (
+        "endorser_fingerprint", "endorsed_fingerprint", "category", "valid_until",
+        "institutional_metadata", "external_identifiers")),
+    "endorsement_acceptance": ("POST /endorsements/accept", "endorsed_fingerprint", (
+        "offer_entry_id", "endorsed_fingerprint")),
+    "endorsement_withdrawal": ("POST /endorsements/withdraw", "endorser_fingerprint", (
+        "endorser_fingerprint", "endorsed_fingerprint", "original_offer_entry_id", "note")),
+    "endorsement_acceptance_revocation": (
+        "POST /endorsements/revoke-acceptance", "endorsed_fingerprint", (
+            "endorsed_fingerprint", "original_offer_entry_id", "note")),
+    "endorsement_revocation_alert": (
+        "POST /endorsements/revocation-alert", "endorser_fingerprint", (
+            "endorser_fingerprint", "compromised_fingerprint", "reason", "evidence")),
+    "trust_config": ("POST /trust-configs", "fingerprint", ("fingerprint", "config")),
+    "trust_config_revocation": ("POST /trust-configs/revoke", "fingerprint", ("fingerprint",)),
+    "encrypted_claim": ("POST /claims", "claimant_fingerprint", (
+        "claimant_fingerprint", "commitment", "ciphertext", "encryption")),
+}
+# Members of requests that may be left out.
+OPTIONAL = {"valid_until", "institutional_metadata", "external_identifiers", "evidence"}
 HOLDERS = {
+    **{event_type: check_asked(event_type) for event_type in ASKED},
+    "claim_reveal": check_reveal,
     "key_registration": check_registration,
     "key_succession": check_succession,
     "key_revocation": check_revocation,
@@ -1046,7 +1207,10 @@ def signed_by_people(event_type, payload, origin):
     if event_type == "attestation" and payload["binds"] == "all":
         signed.append(attestation_bytes(payload))
     elif (payload.get("authorization") or {}).get("form") == "signed":
-        fingerprint = payload.get("old_fingerprint") or payload["fingerprint"]
+        if event_type in ASKED:
+            fingerprint = payload[ASKED[event_type][1]]
+        else:
+            fingerprint = payload.get("old_fingerprint") or payload["fingerprint"]
         signed.append(challenge_bytes(payload["authorization"], origin, fingerprint))
     return [bytes.decode() for bytes in signed]
 
@@ -1485,6 +1649,47 @@ JUDGES = {
 # --- The golden vectors --------------------------------------------------------------------------
 
 
+class TrustViews:
+    """What honest entries about trust come to; no rule is asked, as every entry has an effect."""
+
+    def __init__(self):
+        self.endorsements, self.alerts, self.configs, self.claims = {}, {}, {}, {}
+
+    def apply(self, leaf):
+        p, kind = leaf.payload, leaf.event_type
+        if kind == "endorsement_offer":
+            self.endorsements[leaf.id] = {
+                "offer_id": leaf.id, "endorser": p["endorser_fingerprint"],
+                "endorsed": p["endorsed_fingerprint"], "category": p["category"],
+                "accept_id": None, "active_from": None, "ended_how": None, "ended_by": None}
+        elif kind == "endorsement_acceptance":
+            active_from = max(p["active_from"], leaf.timestamp)
+            self.endorsements[p["offer_entry_id"]].update(
+                accept_id=leaf.id, active_from=active_from)
+        elif kind in ("endorsement_withdrawal", "endorsement_acceptance_revocation"):
+            how = "withdrawn" if kind == "endorsement_withdrawal" else "acceptance_revoked"
+            self.endorsements[p["original_offer_entry_id"]].update(ended_how=how, ended_by=leaf.id)
+            alert = self.alerts.get((p.get("endorser_fingerprint"), p["endorsed_fingerprint"]))
+            if alert and how == "withdrawn":
+                alert["withdrawn_by"] = leaf.id
+        elif kind == "endorsement_revocation_alert":
+            pair = p["endorser_fingerprint"], p["compromised_fingerprint"]
+            self.alerts[pair] = {"entry_id": leaf.id, "withdrawn_by": None}
+        elif kind == "trust_config":
+            self.configs[p["fingerprint"]] = {"entry_id": leaf.id, "revoked_by": None}
+        elif kind == "trust_config_revocation":
+            self.configs[p["fingerprint"]]["revoked_by"] = leaf.id
+        elif kind == "encrypted_claim":
+            self.claims[leaf.id] = {"entry_id": leaf.id, "revealed_by": None}
+        elif kind == "claim_reveal":
+            self.claims[p["claim_entry_id"]]["revealed_by"] = leaf.id
+
+    def shown(self):
+        tables = {"endorsements": self.endorsements, "alerts": self.alerts,
+                  "trust_configs": self.configs, "claims": self.claims}
+        return {name: list(rows.values()) for name, rows in tables.items()}
+
+
 class Golden:
     """Checks every file of tests/vectors/golden."""
 
@@ -1509,8 +1714,8 @@ class Golden:
 
     def run(self):
         for part in (self.canonical, self.keys, self.holder_keys, self.log, self.leaves,
-                     self.heads, self.checkpoint, self.statements, self.identity, self.batches,
-                     self.evidence):
+                     self.heads, self.checkpoint, self.statements, self.identity, self.trust,
+                     self.batches, self.evidence):
             part()
         return self.checks
 
@@ -1677,6 +1882,32 @@ class Golden:
             what = f"{case['binds']}, {case['canonicalization']}"
             self.expect(made.decode() == case["signed"], f"bytes of {what}")
             self.expect(alice.verifies(made, unbase64(case["signature"])), f"signature of {what}")
+
+    def trust(self):
+        vectors = self.load("trust.json")
+        origin, previous, views = vectors["origin"], None, TrustViews()
+        signers, elsewhere = (Signers(of, self.by_role["operator"])
+                              for of in (origin, "log.example/other"))
+        for case in vectors["entries"]:
+            leaf = Leaf(leaf_of_view(case["entry"]))
+            what = f"entry {leaf.id}, {leaf.event_type}"
+            self.expect(leaf.previous == previous, f"chain at {what}")
+            previous = hash_text(leaf.entry_hash)
+            check_payload(leaf.event_type, leaf.payload)
+            checked = check_carried(leaf.event_type, leaf.payload, signers)
+            signed = signed_by_people(leaf.event_type, leaf.payload, origin)
+            self.expect(signed == [case["signed"]] * checked, f"bytes of {what}")
+            if checked:
+                self.expect_fault(
+                    lambda l=leaf: check_carried(l.event_type, l.payload, elsewhere),
+                    f"{what}, elsewhere", "carried")
+            views.apply(leaf)
+        self.expect(views.shown() == vectors["views"], "views of trust")
+        for case in vectors["refused"]:
+            def judge(c=case):
+                check_payload(c["event_type"], c["payload"])
+                check_carried(c["event_type"], c["payload"], signers)
+            self.expect_fault(judge, case["why"])
 
     def batches(self):
         operator = self.by_role["operator"].fingerprint

@@ -116,8 +116,8 @@ async fn each_filter_leaves_out_what_does_not_pass(place: Place) {
     let then = entry["timestamp"].as_str().unwrap();
 
     let ask = async |query: &str| {
-        let graph = alike(&site, &follower, &path(&people[1], &format!("max_depth=1&{query}")));
-        offers(&graph.await)
+        let path = path(&people[1], &format!("max_depth=1&{query}"));
+        offers(&alike(&site, &follower, &path).await)
     };
     assert_eq!(ask("").await, [first, second, open, named]);
     assert_eq!(ask("status=active").await, [first, second, named]);

@@ -79,7 +79,7 @@ fn shown(case: Case) -> Value {
     json!({"name": name, "event_type": event_type, "payload": payload, "signed": signed})
 }
 
-fn is_good(event_type: &str, payload: &[u8]) -> bool {
+pub(super) fn is_good(event_type: &str, payload: &[u8]) -> bool {
     let operator = operator();
     let signers = Signers {
         origin: &origin(),
@@ -193,7 +193,7 @@ fn revocation() -> KeyRevocation {
 }
 
 /// An authorization whose signature is still to be made.
-fn unsigned(action: Action, request: Value) -> SignedAuthorization {
+pub(super) fn unsigned(action: Action, request: Value) -> SignedAuthorization {
     SignedAuthorization {
         action,
         challenge_id: challenge_text("bm90IGEgcmVhbCBjaGFsbGVuZ2U"),

@@ -98,7 +98,8 @@ async fn a_state_in_sql_is_what_the_row_says(database: Database) {
     let log = filled(&database, rows.clone()).await;
 
     for (side, of) in [(Side::Given, key(1)), (Side::Received, key(2))] {
-        let edges = log.store.endorsement_edges(side, &[of], &EdgeFilter::ALL, moment(), 1_000);
+        let of = [of];
+        let edges = log.store.endorsement_edges(side, &of, &EdgeFilter::ALL, moment(), 1_000);
         let edges = edges.await.unwrap();
         assert_eq!(edges.len(), rows.len());
         for (edge, row) in edges.iter().zip(&rows) {
@@ -109,7 +110,7 @@ async fn a_state_in_sql_is_what_the_row_says(database: Database) {
         }
         for state in EndorsementState::ALL {
             let filter = EdgeFilter { state: Some(state), ..EdgeFilter::ALL };
-            let edges = log.store.endorsement_edges(side, &[of], &filter, moment(), 1_000);
+            let edges = log.store.endorsement_edges(side, &of, &filter, moment(), 1_000);
             let expected = rows.iter().filter(|row| row.state_at(now()) == state);
             let expected: Vec<u64> = expected.map(|row| row.offer_id).collect();
             assert_eq!(ids(&edges.await.unwrap()), expected, "{side:?} {state:?}");
@@ -174,7 +175,8 @@ async fn every_filter_holds_on_both_sides(database: Database) {
 
     for (filter, expected) in cases {
         for (side, of) in [(Side::Given, key(1)), (Side::Received, key(2))] {
-            let edges = log.store.endorsement_edges(side, &[of], &filter, moment(), 100);
+            let of = [of];
+            let edges = log.store.endorsement_edges(side, &of, &filter, moment(), 100);
             assert_eq!(ids(&edges.await.unwrap()), expected, "{side:?} {filter:?}");
         }
     }
