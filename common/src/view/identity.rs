@@ -186,8 +186,8 @@ pub(super) fn attestation(
     });
     // It names no log: anybody may bring it here from another one, so it makes nobody the
     // successor whom somebody named without asking.
-    let holds = |key: &KeyRow| key.holds_what_it_was_given();
-    if event.binds == Binds::All && overlay.keys.find(&event.signer).is_some_and(holds) {
+    let signer = overlay.keys.find(&event.signer);
+    if event.binds == Binds::All && signer.is_some_and(KeyRow::holds_what_it_was_given) {
         note_v1(overlay, event.signer);
     }
     refer(overlay, entry, event.signer);

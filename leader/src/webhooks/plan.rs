@@ -66,7 +66,8 @@ impl Plan {
     /// Places have their turn from the first to the last and then again, so that whoever has the
     /// whole log told anew keeps nobody from the newest entries.
     pub(super) fn chunk(&self, size: u64) -> Option<Chunk> {
-        let places = || self.open().map(|(_, place)| place.next_id).filter(|next| *next <= size);
+        let places =
+            || self.open().map(|(_, place)| place.next_id).filter(move |next| *next <= size);
         let next = places().filter(|next| *next > self.swept).min().or_else(|| places().min())?;
         let upto = size.min(next.saturating_add(CHUNK - 1));
         Some(Chunk { after: next.saturating_sub(1), upto })
