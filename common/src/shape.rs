@@ -42,7 +42,17 @@ fn misfit<T: DeserializeOwned>(object: &Map<String, Value>, text: String) -> Mis
     let named = (is_unknown || text.starts_with("missing field `"))
         .then(|| text.split('`').nth(1).map(str::to_owned))
         .flatten();
-    if let Some(name) = named.filter(|name| !is_unknown || object.contains_key(name)) {
+    // What a member's own object lacks is no member of this one.
+    let is_within = |name: &String| {
+        let alone = Map::from_iter([(name.clone(), Value::Null)]);
+        let unknown = format!("unknown field `{name}`");
+        T::deserialize(Value::Object(alone))
+            .is_err_and(|error| error.to_string().starts_with(&unknown))
+    };
+    let is_own = |name: &String| {
+        if is_unknown { object.contains_key(name) } else { !is_within(name) }
+    };
+    if let Some(name) = named.filter(is_own) {
         return Misfit { member: Some(name), text, is_unknown };
     }
     // Of a wrong value serde says what is wrong, not where: the member that by itself has this

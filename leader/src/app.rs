@@ -186,11 +186,14 @@ pub(crate) fn no_effect(reason: NoEffect, place: &str) -> Problem {
         }
         NoEffect::UnknownKey => (
             Code::KeyNotActive,
-            "this key is not registered; register it first, or send a `pseudonym`",
+            "a key that is named here is not registered; register it first (an attestation may bring a \
+             `pseudonym` instead)",
         ),
-        NoEffect::KeyNotActive => {
-            (Code::KeyNotActive, "the key is expired, succeeded or revoked, and signs nothing new")
-        }
+        NoEffect::KeyNotActive => (
+            Code::KeyNotActive,
+            "a key that is named here is expired, succeeded or revoked: it signs nothing new, and \
+             nothing new is said of it",
+        ),
         NoEffect::KeyNotExpired => {
             (Code::ValidationFailed, "the key is not expired: leave `recovery` out")
         }
@@ -233,9 +236,10 @@ pub(crate) fn no_effect(reason: NoEffect, place: &str) -> Problem {
             Code::EndorsementConflict,
             "this key accepted as many endorsements as it may: revoke the acceptance of one",
         ),
-        NoEffect::UnknownOffer => {
-            (Code::NotFound, "there is no such offer between these keys; see GET /endorsements")
-        }
+        NoEffect::UnknownOffer => (
+            Code::NotFound,
+            "there is no such offer between these keys; see GET /endorsements/{fingerprint}",
+        ),
         NoEffect::OfferNotOpen => {
             (Code::EndorsementConflict, "the offer was answered or withdrawn, or it is expired")
         }

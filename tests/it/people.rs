@@ -127,6 +127,22 @@ impl Holder {
         json!({ "challenge_id": challenge["challenge_id"], "challenge_signature": signature })
     }
 
+    /// Sends a request of this holder, authorised by a signature that covers it; the path is the one
+    /// below `/api/v1`.
+    pub(crate) async fn ask(&self, leader: &Running, path: &str, request: &Value) -> Answer {
+        let mut body = request.clone();
+        body["auth"] = self.auth(leader, &format!("POST {path}"), request).await;
+        leader.post(&format!("/api/v1{path}"), &body).send().await
+    }
+
+    /// The same by what the clients of the original send: the bare nonce, signed.
+    pub(crate) async fn ask_barely(&self, leader: &Running, path: &str, request: &Value) -> Answer {
+        let challenge = self.challenge(leader, &json!({})).await;
+        let mut body = request.clone();
+        body["auth"] = self.legacy_body(&challenge);
+        leader.post(&format!("/api/v1{path}"), &body).send().await
+    }
+
     /// What `POST /keys/succeed` takes, without `auth`; the successor proves itself or not.
     pub(crate) fn succession(&self, new: &Self, proven: bool) -> Value {
         let pem = new.0.public().to_pem();
