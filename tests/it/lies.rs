@@ -6,9 +6,11 @@ use std::cell::RefCell;
 use diogenes_common::clock::Clock as _;
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::event::authorization::{Action, Purpose, SignedAuthorization};
-use diogenes_common::event::{Authorization, KeyRegistration, KeyRevocation, Payload as _};
+use diogenes_common::event::{
+    Authorization, EndorsementOffer, KeyRegistration, KeyRevocation, OfferRequest, Payload as _,
+};
 use diogenes_common::keys::{KeyAlgorithm, SigningKey};
-use diogenes_common::statement::{Category, FollowerStatus};
+use diogenes_common::statement::{Category, Claim as _, FollowerStatus};
 use diogenes_common::store::{DatabaseUrl, Evidence, Incident, OpenOptions, Schema, Store};
 use diogenes_common::wire::status::{ErrorClass, MirrorStatus, ReplicationStatus};
 use diogenes_tests::book::Book;
@@ -57,7 +59,7 @@ fn other_history(liar: &Liar, size: u64, until: u64) -> Book {
 }
 
 /// Every lie that a follower and a witness must survive (docs/reliability.md).
-const LIES: [Lie; 14] = [
+const LIES: [Lie; 15] = [
     Lie {
         name: "a checkpoint of another history",
         tell: |liar| {
@@ -207,7 +209,42 @@ const LIES: [Lie; 14] = [
         follower: Outcome::Latched("bad_entry"),
         witness_refuses: false,
     },
+    Lie {
+        name: "offer that its endorser did not sign",
+        tell: |liar| {
+            let mut book = liar.story().book.clone();
+            let [alice, bob] = [8, 7].map(|n| SigningKey::from_seed([n; 32]));
+            book.say(&offer(&alice, &bob));
+            liar.tell(book);
+        },
+        follower: Outcome::Latched("bad_entry"),
+        witness_refuses: false,
+    },
 ];
+
+/// An offer that says everything right and was signed by whom it endorses.
+fn offer(endorser: &SigningKey, to: &SigningKey) -> EndorsementOffer {
+    let text = |text: &str| text.to_owned().try_into().unwrap();
+    let request = json!({
+        "category": "human_attestation",
+        "endorsed_fingerprint": to.fingerprint(),
+        "endorser_fingerprint": endorser.fingerprint(),
+    });
+    let mut signed = SignedAuthorization {
+        action: Action::Offer,
+        challenge_id: text("id"),
+        expires_at: SystemClock.now().plus_millis(300_000),
+        nonce: text("nonce"),
+        purpose: Purpose::General,
+        recovery: false,
+        request: request.clone(),
+        signature: to.sign(b"").into(),
+    };
+    let claim = signed.claim(&Book::origin(), endorser.fingerprint());
+    signed.signature = claim.sign(to).into();
+    let asked: OfferRequest = serde_json::from_value(request).unwrap();
+    asked.event(endorser.public().into(), Authorization::Signed(Box::new(signed)))
+}
 
 /// A key's registration, with proof.
 fn registration(holder: &SigningKey) -> KeyRegistration {
