@@ -72,8 +72,8 @@ async fn the_graph_shows_who_stands_around_a_key_and_how_far_away(place: Place) 
     let operator = site.operator().fingerprint().to_string();
     assert_eq!((&nodes[5]["fingerprint"], &nodes[5]["depth"]), (&json!(operator), &json!(3)));
     let edge = |offer: u64| {
-        let edges = graph["edges"].as_array().unwrap().iter();
-        edges.cloned().find(|edge| edge["offer_entry_id"] == offer).unwrap()
+        let mut edges = graph["edges"].as_array().unwrap().iter();
+        edges.find(|edge| edge["offer_entry_id"] == offer).cloned().unwrap()
     };
     assert_eq!(graph["edges"].as_array().unwrap().len(), 5);
     assert_eq!(

@@ -139,7 +139,7 @@ const JUDGEMENTS: usize = 2;
 /// How long a search or a walk waits for its turn.
 const TURN_PATIENCE: Duration = Duration::from_secs(2);
 
-async fn turn(of: &Semaphore, busy: &'static str) -> Result<SemaphorePermit<'_>, Problem> {
+async fn turn<'a>(of: &'a Semaphore, busy: &'static str) -> Result<SemaphorePermit<'a>, Problem> {
     let turn = tokio::time::timeout(TURN_PATIENCE, of.acquire()).await;
     turn.ok().and_then(Result::ok).ok_or_else(|| Problem::overloaded(busy))
 }

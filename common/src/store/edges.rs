@@ -25,7 +25,8 @@ pub struct Moment {
     pub at: Timestamp,
 }
 
-/// The active endorsements of keys that are what they seem: an unproven successor holds nothing.
+/// The active endorsements of keys that are in force and what they seem: an unproven successor
+/// holds nothing.
 macro_rules! active {
     ($column:literal) => {
         rows!(
@@ -36,7 +37,8 @@ macro_rules! active {
                    AND active_from <= $2 AND (valid_until IS NULL OR valid_until > $2)
                    AND NOT EXISTS (SELECT 1 FROM view_keys
                                    WHERE fingerprint IN (active.endorser, active.endorsed)
-                                     AND succeeds IS NOT NULL AND proven = 0 AND used_v1 = 0)
+                                     AND (expires_at <= $2 OR succeeds IS NOT NULL
+                                          AND proven = 0 AND used_v1 = 0))
                    AND ",
                 $column,
                 " IN (SELECT value->>0 FROM"
@@ -84,7 +86,8 @@ impl Store {
         Ok(edges)
     }
 
-    /// The endorsements by the operator, which weigh 1.
+    /// The endorsements by the operator of keys that did not end, which weigh 1. A successor has to
+    /// be endorsed again: the operator stands for a person, not for whom that person names.
     async fn operator_edges(
         &self,
         round: &Round,
@@ -93,12 +96,18 @@ impl Store {
     ) -> Result<Vec<Edge>, StoreError> {
         const GIVEN: &str = "SELECT entry_id, fingerprint, category, name FROM view_endorsed
             WHERE revoked_by IS NULL AND entry_id <= $2 AND $1 <> ''
+              AND NOT EXISTS (SELECT 1 FROM view_keys AS named
+                              WHERE named.fingerprint = view_endorsed.fingerprint
+                                AND named.ended_by IS NOT NULL)
               AND category IN ('x-diogenes:human_attestation',
                                'x-diogenes:institutional_endorsement')
             ORDER BY entry_id LIMIT $3";
         const RECEIVED: Sql = rows!(
             "SELECT entry_id, fingerprint, category, name FROM view_endorsed
              WHERE revoked_by IS NULL AND entry_id <= $2
+               AND NOT EXISTS (SELECT 1 FROM view_keys AS named
+                               WHERE named.fingerprint = view_endorsed.fingerprint
+                                 AND named.ended_by IS NOT NULL)
                AND category IN ('x-diogenes:human_attestation',
                                 'x-diogenes:institutional_endorsement')
                AND fingerprint IN (SELECT value->>0 FROM",

@@ -375,7 +375,7 @@ fn who_registers_with_proof_owes_nothing_to_whoever_named_the_key_a_successor() 
     let victim = key(8);
     let given = log.endorsed(&mallory, &sock);
     log.endorsed(&friend, &mallory);
-    log.write(&log.alert_by(&friend, &mallory));
+    log.write(&alert_by(&friend, &mallory));
     assert_eq!(log.write(&log.succession(&mallory, &victim, false)), Effect::Applied);
     assert_eq!(log.edge(given).endorser, victim.fingerprint());
 
