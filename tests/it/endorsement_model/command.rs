@@ -86,6 +86,9 @@ const HOUR: i64 = 60;
 pub(super) fn next(random: &mut Random, model: &Model) -> Command {
     let category = random.pick(&[Category::Human, Category::Human, Category::Institution]);
     let bare = random.chance(35);
+    if model.must_wait() {
+        return Command::Pass { minutes: 16 };
+    }
     match random.below(100) {
         0..8 => register(random, model),
         8..14 => succeed(random, model),

@@ -76,17 +76,24 @@ pub(super) struct Model {
     /// Whom the operator endorses.
     pub(super) operator: BTreeMap<Who, Category>,
     pub(super) size: u64,
+    /// How many challenges were answered wrongly since somebody last waited.
+    wrong: u32,
 }
 
 impl Model {
     pub(super) fn new(now: Timestamp, delay: i64) -> Self {
         let (keys, edges, alerts) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Self { now, delay, keys, edges, alerts, operator: BTreeMap::new(), size: 1 }
+        Self { now, delay, keys, edges, alerts, operator: BTreeMap::new(), size: 1, wrong: 0 }
     }
 
     pub(super) fn is_active(&self, who: Who) -> bool {
         let key = self.keys.get(&who);
         key.is_some_and(|key| !key.ended && key.expires.is_none_or(|end| self.now < end))
+    }
+
+    /// Who signs wrongly ten times within a quarter of an hour is not listened to.
+    pub(super) const fn must_wait(&self) -> bool {
+        self.wrong >= 9
     }
 
     /// The instants at which something begins or ends by itself.
@@ -174,7 +181,10 @@ impl Model {
     /// What must come of a command; afterwards the model is where the log is.
     pub(super) fn judge(&mut self, command: &Command) -> Outcome {
         let done = match *command {
-            Command::Pass { .. } => return Outcome::Nothing,
+            Command::Pass { minutes } => {
+                self.wrong = if minutes > 15 { 0 } else { self.wrong };
+                return Outcome::Nothing;
+            }
             Command::Register { who, expires, proven } => self.register(who, expires, proven),
             Command::Succeed { old, new, proven } => self.succeed(old, new, proven),
             Command::Revoke { who } => self.revoke(who),
@@ -220,8 +230,12 @@ impl Model {
     /// better one.
     fn authorize(&mut self, who: Who, bare: bool) -> Verdict {
         let is_active = self.is_active(who);
-        let Some(key) = self.keys.get_mut(&who) else { return Err((403, "challenge_failed")) };
+        let Some(key) = self.keys.get_mut(&who) else {
+            self.wrong += 1;
+            return Err((403, "challenge_failed"));
+        };
         if bare && (key.proven || key.voice > Voice::Bare) {
+            self.wrong += 1;
             return Err((403, "challenge_failed"));
         }
         if !is_active {
