@@ -30,15 +30,27 @@ use crate::raw::Answer;
 use crate::site::{Place, Running, Site, TOKEN};
 
 /// Routes that take the token of any key, because what they do belongs to nobody else.
-const ANY_KEY: [(&str, &str); 4] = [
+const ANY_KEY: [(&str, &str); 13] = [
     ("post", "/add"),
     ("post", "/api/v1/attestations"),
     ("post", "/api/v1/auth/renew"),
+    ("get", "/api/v1/claims"),
+    ("get", "/api/v1/claims/{entry_id}"),
+    ("get", "/api/v1/webhooks"),
+    ("post", "/api/v1/webhooks"),
+    ("delete", "/api/v1/webhooks/{id}"),
+    ("get", "/api/v1/webhooks/{id}"),
+    ("get", "/api/v1/webhooks/{id}/deliveries"),
+    ("post", "/api/v1/webhooks/{id}/replay"),
+    ("post", "/api/v1/webhooks/{id}/test"),
     ("post", "/api/v1/log/entries"),
 ];
 
 /// Routes whose answer does not end.
 const ENDLESS: [&str; 1] = ["/events"];
+
+/// Reads of what the log of these tests does not hold.
+const NOT_THERE: [&str; 1] = ["/api/v1/trust-configs/{fingerprint}"];
 
 /// The fingerprint of all examples.
 const EXAMPLE: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -439,6 +451,10 @@ async fn every_read_keeps_the_conventions_that_the_document_names() {
         if ENDLESS.contains(&operation.path) {
             continue;
         }
+        // What a session opens is its holder's own, of which there is none here.
+        if operation.security().contains(&"key") || NOT_THERE.contains(&operation.path) {
+            continue;
+        }
         checked += 1;
         let needs_operator = operation.security() == ["operator"];
         let url = target(&operation, &alice.fingerprint());
@@ -478,7 +494,9 @@ async fn every_read_keeps_the_conventions_that_the_document_names() {
         }
         if operation.parameter("page").is_some() {
             let more = if url.contains('?') { '&' } else { '?' };
-            let first = site.leader.get(&format!("{url}{more}per_page=1")).await;
+            let size =
+                if operation.parameter("page_size").is_some() { "page_size" } else { "per_page" };
+            let first = site.leader.get(&format!("{url}{more}{size}=1")).await;
             let total = first.json()["total"].as_u64().unwrap_or_default();
             let next = first.header("link").ends_with("rel=\"next\"");
             if first.status != 200 || next != (total > 1) {

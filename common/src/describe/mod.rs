@@ -91,7 +91,10 @@ pub fn limited<S: Clone + Send + Sync + 'static>(
 /// The document of these routes, complete.
 pub fn describe(routes: &OpenApi) -> Value {
     let mut document = serde_json::to_value(routes).unwrap_or_default();
-    let schemas = with_problem(document["components"]["schemas"].take());
+    let mut schemas = with_problem(document["components"]["schemas"].take());
+    for schema in object(&mut schemas).values_mut() {
+        merge(schema);
+    }
     let paths = std::mem::take(object(&mut document["paths"]));
     let mut described = Object::new();
     for (path, item) in paths {
@@ -120,6 +123,29 @@ fn with_problem(mut schemas: Value) -> Value {
         object(&mut schemas).insert(name, serde_json::to_value(shape).unwrap_or_default());
     }
     schemas
+}
+
+/// Writes a shape that another one was flattened into as one object: of several that stand beside
+/// each other, one that takes no other members would refuse those of the rest.
+fn merge(schema: &mut Value) {
+    let Some(parts) = schema["allOf"].as_array() else { return };
+    if !parts.iter().all(|part| part["properties"].is_object()) {
+        return;
+    }
+    let mut whole = Object::new();
+    for part in parts {
+        for (member, value) in part.as_object().into_iter().flatten() {
+            match (whole.get_mut(member), value) {
+                (Some(Value::Object(known)), Value::Object(more)) => known.extend(more.clone()),
+                (Some(Value::Array(known)), Value::Array(more)) => known.extend(more.clone()),
+                (Some(_), _) => {}
+                (None, value) => {
+                    whole.insert(member.clone(), value.clone());
+                }
+            }
+        }
+    }
+    *schema = Value::Object(whole);
 }
 
 /// One operation that is being completed.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Operation, object};
+use crate::export::Scope;
 use crate::leaf::EventType;
 use crate::read::LARGEST;
 use crate::view::EndorsementState;
@@ -98,7 +99,10 @@ fn in_query(name: &str) -> Value {
         "format" => json!({ "enum": ["json", "ndjson", "csv"], "examples": ["json"] }),
         "page_size" => json!({ "minimum": 1, "maximum": 1000, "examples": [100] }),
         "proofs" | "raw" => json!({ "examples": [false] }),
-        "scope" => json!({ "examples": ["keys"] }),
+        "scope" => {
+            let names: Vec<_> = Scope::ALL.iter().map(|(name, _)| *name).collect();
+            json!({ "enum": names, "default": "all", "examples": ["keys"] })
+        }
         "direction" => json!({ "enum": ["in", "out", "both"], "examples": ["both"] }),
         "institution" => json!({ "minLength": 1, "maxLength": 400, "examples": ["Agora"] }),
         "max_depth" => json!({ "minimum": 1, "maximum": 8, "default": 3, "examples": [3] }),

@@ -70,7 +70,7 @@ pub struct ClaimRequest {
     /// The hash that binds the claimant to the plaintext.
     pub commitment: Hash,
     /// What is claimed, encrypted: base64 of at most 32 KiB.
-    #[cfg_attr(feature = "shell", schema(value_type = String, max_length = 43_692))]
+    #[cfg_attr(feature = "shell", schema(value_type = String, max_length = 43_692, examples("AAECAwQ=")))]
     pub ciphertext: Ciphertext,
     /// How it is encrypted.
     pub encryption: Encryption,

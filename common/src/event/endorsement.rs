@@ -46,6 +46,12 @@ pub struct OfferRequest {
     /// The key that endorses.
     pub endorser_fingerprint: Fingerprint,
     /// The key to endorse.
+    #[cfg_attr(
+        feature = "shell",
+        schema(examples(
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        ))
+    )]
     pub endorsed_fingerprint: Fingerprint,
     /// `x-diogenes:human_attestation` or `x-diogenes:institutional_endorsement`; the prefix may be
     /// left out.

@@ -39,6 +39,12 @@ pub struct AlertRequest {
     /// The endorser that warns.
     pub endorser_fingerprint: Fingerprint,
     /// The key that is said to be compromised.
+    #[cfg_attr(
+        feature = "shell",
+        schema(examples(
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        ))
+    )]
     pub compromised_fingerprint: Fingerprint,
     /// Why, in 1 to 1,000 characters.
     #[cfg_attr(feature = "shell", schema(value_type = String, min_length = 1, max_length = 1000))]

@@ -39,7 +39,6 @@ macro_rules! scopes {
         #[derive(
             Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
         )]
-        #[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
         pub enum Scope {
             /// Every event.
             #[default]

@@ -28,7 +28,6 @@ macro_rules! types {
     )*) => {
         /// Which register an identifier is from.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
         pub enum IdentifierType {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
         }
@@ -137,6 +136,7 @@ pub struct ExternalIdentifier {
     #[serde(rename = "type")]
     kind: IdentifierType,
     /// The identifier as its register prints it.
+    #[cfg_attr(feature = "shell", schema(max_length = 512, examples("0000-0002-1825-0097")))]
     value: String,
 }
 

@@ -34,7 +34,7 @@ const CHUNK: usize = 100;
     tag = "audit",
     params(
         ("format" = Option<String>, Query, description = "`json` (default), `ndjson` or `csv`"),
-        ("scope" = Option<Scope>, Query, description = "Only events of these types; `all` by default"),
+        ("scope" = Option<String>, Query, description = "Only events of these types; `all` by default"),
         ("fingerprint" = Option<String>, Query, description = "Only entries that refer to this key, `sha256:` and 64 hex digits"),
         ("document_hash" = Option<String>, Query, description = "Only entries about the document with this content or manifest hash, 64 hex digits with or without `sha256:`"),
         ("start_date" = Option<String>, Query, description = "Only entries from this instant (RFC 3339) or the beginning of this day (`2026-01-15`, in UTC) on"),

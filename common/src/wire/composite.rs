@@ -88,7 +88,24 @@ pub struct PartView {
 /// `POST /api/v1/composite/compile`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "shell",
+    derive(utoipa::ToSchema),
+    schema(examples(json!({
+        "composite": {
+            "title": "Thesis",
+            "content_hash": "sha256:8a7deab2cc5ee003b6394337538a52b3198f1a6ddeb10c7daf62fe1c9834b43b",
+            "parts": [{
+                "label": "text",
+                "content_hash": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+                "proof": [],
+            }],
+        },
+        "attestations": [],
+        "record": true,
+        "fingerprint": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    })))
+)]
 pub struct CompileRequest {
     /// What `POST /api/v1/composite/assemble` answered.
     pub composite: CompositeView,

@@ -35,7 +35,7 @@ pub struct EndorsementGraph {
 
 /// A key of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema), schema(as = EndorsementGraphNode))]
 pub struct GraphNode {
     /// The key's full fingerprint.
     pub fingerprint: Fingerprint,
@@ -51,7 +51,7 @@ pub struct GraphNode {
 
 /// An endorsement of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "shell", derive(utoipa::ToSchema), schema(as = EndorsementGraphEdge))]
 pub struct GraphEdge {
     /// The entry that offered it; of an endorsement by the operator, the entry that made it.
     pub offer_entry_id: u64,

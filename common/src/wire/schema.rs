@@ -8,7 +8,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::event::text::{Name, ServerUrl};
+use crate::export::Scope;
 use crate::head::{HeadJson, Origin};
+use crate::identifiers::IdentifierType;
 use crate::keys::{AnyFingerprint, Fingerprint, PublicKey, ShortFingerprint, Signature};
 use crate::manifest::{self, AttestationId, AttestationType, ShortId};
 use crate::merkle::{Hash, TreeSize};
@@ -241,5 +243,36 @@ impl PartialSchema for ManifestShape {
 impl ToSchema for ManifestShape {
     fn name() -> std::borrow::Cow<'static, str> {
         "Manifest".into()
+    }
+}
+
+/// One of these names.
+fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> RefOr<Schema> {
+    let names: Vec<&str> = names.into_iter().collect();
+    let example = names.first().copied().unwrap_or_default();
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(names))
+        .examples([example])
+        .into()
+}
+
+impl PartialSchema for IdentifierType {
+    fn schema() -> RefOr<Schema> {
+        one_of(Self::ALL.iter().map(|kind| kind.as_str()))
+    }
+}
+
+impl ToSchema for IdentifierType {}
+
+impl PartialSchema for Scope {
+    fn schema() -> RefOr<Schema> {
+        one_of(Self::ALL.iter().map(|(name, _)| *name))
+    }
+}
+
+impl ToSchema for Scope {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ExportScope".into()
     }
 }
