@@ -41,7 +41,7 @@ pub struct AlertRequest {
     /// The key that is said to be compromised.
     #[cfg_attr(
         feature = "shell",
-        schema(examples(
+        schema(value_type = String, pattern = "^sha256:[0-9a-f]{64}$", examples(
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         ))
     )]
