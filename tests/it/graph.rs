@@ -169,7 +169,7 @@ async fn what_became_of_keys_and_endorsements_is_shown(place: Place) {
     assert_eq!(warned.unwrap()["alerts"], 1);
 
     let ended = people[1].end(leader, "revoke", &people[1].revocation()).await;
-    assert_eq!(ended.status, 200, "{ended}");
+    assert_eq!(ended.status, 201, "{ended}");
     let graph = alike(&site, &follower, &path(&people[1], "")).await;
     assert_eq!(graph["nodes"][0]["status"], "revoked");
     assert_eq!([open, second].map(|offer| status(&graph, offer)), ["void", "void"]);

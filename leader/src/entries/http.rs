@@ -48,11 +48,11 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     tag = "log",
     security((), ("key" = []), ("operator" = [])),
     extensions(("x-problems" = json!([
-        "challenge_expired", "challenge_failed", "challenge_not_found", "challenge_used",
-        "conflict", "event_type_reserved", "forbidden", "idempotency_conflict",
-        "idempotency_in_progress", "idempotency_key_invalid", "invalid_manifest",
-        "invalid_public_key", "invalid_signature", "key_already_registered", "key_has_other_role",
-        "key_not_active", "password_required", "type_not_signed",
+        "category_reserved", "challenge_expired", "challenge_failed", "challenge_not_found",
+        "challenge_used", "conflict", "endorsement_capacity_exceeded", "endorsement_conflict",
+        "event_type_reserved", "forbidden", "invalid_manifest", "invalid_public_key",
+        "invalid_signature", "key_already_registered", "key_has_other_role", "key_not_active",
+        "not_found", "password_required", "type_not_signed",
     ]))),
     params(
         ("Idempotency-Key" = Option<String>, Header,
