@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{METHODS, Object, object};
 
 /// How deep an example goes into shapes that hold themselves.
-const DEPTH: usize = 8;
+const DEPTH: usize = 12;
 
 /// Texts that are plausible under their names; another text without an example shows its name.
 const TEXTS: &[(&str, &str)] = &[

@@ -128,8 +128,11 @@ fn with_problem(mut schemas: Value) -> Value {
 /// Writes a shape that another one was flattened into as one object: of several that stand beside
 /// each other, one that takes no other members would refuse those of the rest.
 fn merge(schema: &mut Value) {
-    let Some(parts) = schema["allOf"].as_array() else { return };
-    if !parts.iter().all(|part| part["properties"].is_object()) {
+    let Some(Value::Array(parts)) = schema.get_mut("allOf") else { return };
+    for part in &mut *parts {
+        merge(part);
+    }
+    if !parts.iter().all(|part| part["type"] == "object") {
         return;
     }
     let mut whole = Object::new();

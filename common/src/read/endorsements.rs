@@ -9,7 +9,6 @@ use http::HeaderMap;
 use super::answer::{Freshness, json, linked};
 use super::query::{Paging, Params};
 use super::reads::Reads;
-use super::trail::read_fingerprint;
 use super::when::AsOf;
 use crate::event::Event;
 use crate::keys::Fingerprint;
@@ -343,7 +342,9 @@ pub(super) async fn known_key(
     fingerprint: &str,
     as_of: AsOf,
 ) -> Result<KeyRow, Problem> {
-    let fingerprint = read_fingerprint(fingerprint)?;
+    let fingerprint: Fingerprint = fingerprint.parse().map_err(|_| {
+        Problem::new(Code::NotFound, "a key is named by `sha256:` and 64 lower-case hex digits")
+    })?;
     let key = store.key(&fingerprint).await?;
     key.filter(|key| key.first_entry_id <= as_of.size)
         .ok_or_else(|| Problem::new(Code::NotFound, "no key with this fingerprint is registered"))

@@ -92,6 +92,7 @@ pub struct ExportEntry {
 pub struct ExportPage {
     /// Everything but the entries.
     #[serde(flatten)]
+    #[cfg_attr(feature = "shell", schema(inline))]
     pub header: ExportHeader,
     /// The entries, by id.
     pub entries: Vec<ExportEntry>,
