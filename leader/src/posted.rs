@@ -1,12 +1,12 @@
 //! Requests that append one entry, and their repeats: what they have in common, and their answers.
 
 use axum::Json;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::server::Caller;
 use diogenes_common::server::body::RawBody;
 use diogenes_common::server::problem::Problem;
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
@@ -52,6 +52,18 @@ pub(crate) fn stranger(caller: &Caller) -> String {
     format!("anyone at {}", network(caller.ip()))
 }
 
+/// Where an entry is, for the header `Location`.
+pub(crate) fn location(id: u64) -> Result<HeaderValue, Problem> {
+    HeaderValue::try_from(format!("/api/v1/log/{id}")).map_err(|_| Problem::internal())
+}
+
+/// An answer that nobody may keep.
+pub(crate) fn private(answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 impl Posted {
     /// An entry that was just appended.
     pub(crate) fn new(leaf: Leaf) -> Self {
@@ -81,9 +93,7 @@ impl Posted {
     fn placed(&self, mut response: Response) -> Result<Response, Problem> {
         if self.is_new {
             *response.status_mut() = StatusCode::CREATED;
-            let location = format!("/api/v1/log/{}", self.leaf.id());
-            let location = HeaderValue::try_from(location).map_err(|_| Problem::internal())?;
-            response.headers_mut().insert(LOCATION, location);
+            response.headers_mut().insert(LOCATION, location(self.leaf.id())?);
         }
         Ok(response)
     }

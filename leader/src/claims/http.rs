@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use diogenes_common::clock::Timestamp;
 use diogenes_common::event::{ClaimRequest, ClaimReveal, Encryption, Event, Payload as _};
 use diogenes_common::keys::Fingerprint;
@@ -14,7 +14,7 @@ use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::store::Window;
 use diogenes_common::view::ClaimRow;
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, HeaderValue, LINK};
+use http::header::{HeaderValue, LINK};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::auth::session;
 use crate::holders::{self, with_auth};
 use crate::keys::append;
-use crate::posted::{Once, Posted, once, stranger};
+use crate::posted::{Once, Posted, once, private, stranger};
 
 /// The routes of this feature. The reads need a session, and so are not a follower's.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -204,12 +204,6 @@ async fn must_have_a_session(app: &App, headers: &HeaderMap) -> Result<(), Probl
         return Ok(());
     }
     Err(Problem::new(Code::Unauthorized, "claims are shown in a session: see POST /auth/login"))
-}
-
-fn private(answer: impl IntoResponse) -> Response {
-    let mut response = answer.into_response();
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// The body of `POST /claims/{entry_id}/reveal`.

@@ -13,6 +13,7 @@ use super::http::sender;
 use super::parse::Submitted;
 use super::{EventError, SubmitError, append_generic};
 use crate::app::App;
+use crate::posted::location;
 use crate::sequencer::AppendError;
 
 /// The type of such entries; nothing else may append it.
@@ -52,8 +53,7 @@ pub(super) async fn add(
     let mut response = (StatusCode::OK, (entry.id() - 1).to_string()).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    let location = format!("/api/v1/log/{}", entry.id());
-    headers.insert(LOCATION, HeaderValue::try_from(location).map_err(|_| Problem::internal())?);
+    headers.insert(LOCATION, location(entry.id())?);
     Ok(response)
 }
 

@@ -30,7 +30,7 @@ use crate::auth;
 use crate::holders::ask_problem;
 use crate::idempotency::{Recalled, key_of, recall};
 use crate::keys::{self, KeyError};
-use crate::posted::stranger;
+use crate::posted::{location, stranger};
 use crate::sequencer::Appended;
 
 const JSON: &str = "application/json";
@@ -158,8 +158,7 @@ async fn answer(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if status == StatusCode::CREATED {
-        let location = format!("/api/v1/log/{}", first.id());
-        headers.insert(LOCATION, HeaderValue::try_from(location).map_err(|_| Problem::internal())?);
+        headers.insert(LOCATION, location(first.id())?);
     }
     Ok(response)
 }

@@ -9,7 +9,7 @@ use diogenes_common::server::headers::{NO_STORE, json_bytes};
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::{Profile, ReplicationReport, StatementError};
 use diogenes_common::wire::log::EntryView;
-use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, StatusCode};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -99,11 +99,9 @@ async fn put_profile(
         return Err(Problem::invalid("#/fingerprint", "the path names another fingerprint"));
     }
     let leaf = set_profile(&app, profile).await?;
-    let location = format!("/api/v1/log/{}", leaf.id());
-    let location = HeaderValue::try_from(location).map_err(|_| Problem::internal())?;
     let mut response = json_bytes(leaf.to_json());
     *response.status_mut() = StatusCode::CREATED;
-    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(LOCATION, crate::posted::location(leaf.id())?);
     Ok(response)
 }
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use diogenes_common::keys::{AnyFingerprint, HolderKey};
 use diogenes_common::leaf::Leaf;
 use diogenes_common::server::body::{self, Path, Query, RawBody, strict};
@@ -10,7 +10,7 @@ use diogenes_common::server::headers::{NO_STORE, json_bytes};
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::statement::{Category, ProfileType};
 use diogenes_common::wire::log::EntryView;
-use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::app::App;
 use crate::auth::Operator;
+use crate::posted::{location, private};
 
 /// The routes of this feature.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -334,16 +335,9 @@ fn entry_answer(status: StatusCode, leaf: &Leaf) -> Result<Response, Problem> {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, NO_STORE);
     if status == StatusCode::CREATED {
-        let location = format!("/api/v1/log/{}", leaf.id());
-        headers.insert(LOCATION, HeaderValue::try_from(location).map_err(|_| Problem::internal())?);
+        headers.insert(LOCATION, location(leaf.id())?);
     }
     Ok(response)
-}
-
-fn private(answer: impl IntoResponse) -> Response {
-    let mut response = answer.into_response();
-    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-    response
 }
 
 impl From<OperatorError> for Problem {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use diogenes_common::keys::Fingerprint;
-use diogenes_common::read::Params;
+use diogenes_common::read::{Paging, Params};
 use diogenes_common::server::body::{self, Path, RawBody};
 use diogenes_common::server::headers::NO_STORE;
 use diogenes_common::server::problem::{Code, Problem};
@@ -26,9 +26,6 @@ use crate::auth;
 
 /// What bodies are.
 const JSON: &[&str] = &["application/json"];
-
-/// The most rows of a page, and how many it has unless less is asked for.
-const PER_PAGE: u64 = 1_000;
 
 /// The routes of this feature.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -94,7 +91,8 @@ async fn list_webhooks(
     params: Params,
 ) -> Result<Response, Problem> {
     let owner = holder(&app, &headers).await?;
-    let Paging { page, per_page, offset } = Paging::of(&params)?;
+    let paging = params.long_paging()?;
+    let (offset, Paging { page, per_page }) = (paging.offset(), paging);
     let all = app.store.webhooks_of(&owner).await?;
     let total = all.len() as u64;
     let (offset, per) = (place(offset), place(per_page));
@@ -171,7 +169,8 @@ async fn list_deliveries(
     params: Params,
 ) -> Result<Response, Problem> {
     let owner = holder(&app, &headers).await?;
-    let Paging { page, per_page, offset } = Paging::of(&params)?;
+    let paging = params.long_paging()?;
+    let (offset, Paging { page, per_page }) = (paging.offset(), paging);
     let webhook = owned(&app, owner, &id).await?.id;
     let (rows, total) = app.store.deliveries(webhook, offset, per_page).await?;
     let deliveries = rows.iter().map(|row| record(webhook, row)).collect();
@@ -239,21 +238,6 @@ async fn holder(app: &App, headers: &HeaderMap) -> Result<Fingerprint, Problem> 
              /api/v1/auth/login",
         )
     })
-}
-
-/// What part of a list is asked for.
-struct Paging {
-    page: u64,
-    per_page: u64,
-    offset: u64,
-}
-
-impl Paging {
-    fn of(params: &Params) -> Result<Self, Problem> {
-        let page = params.number("page", 1..=u64::from(u32::MAX))?.unwrap_or(1);
-        let per_page = params.number("per_page", 1..=PER_PAGE)?.unwrap_or(PER_PAGE);
-        Ok(Self { page, per_page, offset: (page - 1) * per_page })
-    }
 }
 
 fn place(row: u64) -> usize {
