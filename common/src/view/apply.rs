@@ -382,11 +382,18 @@ pub fn is_endorsed(overlay: &Overlay, key: Fingerprint, category: Category) -> b
 /// Whether the operator gave a key a role that stands, or the key is the operator's.
 pub fn has_role(overlay: &Overlay, key: Fingerprint) -> bool {
     overlay.keys.find(&key).is_some_and(KeyRow::is_operator)
-        || of_key(overlay, key).any(|row| row.revoked_by.is_none() && gives_role(&row.category))
+        || of_key(overlay, key).any(EndorsedRow::gives_role)
 }
 
 fn of_key(overlay: &Overlay, key: Fingerprint) -> impl Iterator<Item = &EndorsedRow> {
     overlay.endorsed.rows().filter(move |row| row.key().0 == key)
+}
+
+impl EndorsedRow {
+    /// Whether it gives the key a role, and stands.
+    pub fn gives_role(&self) -> bool {
+        self.revoked_by.is_none() && gives_role(&self.category)
+    }
 }
 
 fn gives_role(category: &str) -> bool {

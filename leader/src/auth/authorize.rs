@@ -11,7 +11,7 @@ use diogenes_common::event::authorization::{
 use diogenes_common::keys::{Fingerprint, HolderKey, HolderSignature};
 use diogenes_common::server::Caller;
 use diogenes_common::store::ChallengeRow;
-use diogenes_common::view::{KeyRow, KeyState};
+use diogenes_common::view::{EndorsedRow, KeyRow, KeyState};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -197,7 +197,8 @@ async fn may_answer_legacy(app: &App, key: &KeyRow) -> Result<bool, AuthError> {
     if !app.auth.accepts_legacy || knows_better || is_operator {
         return Ok(false);
     }
-    let has_role = !app.store.endorsements([&key.fingerprint]).await?.is_empty();
+    let endorsed = app.store.endorsements([&key.fingerprint]).await?;
+    let has_role = endorsed.iter().any(EndorsedRow::gives_role);
     Ok(!has_role && !app.store.is_v1_key(&key.fingerprint).await?)
 }
 
