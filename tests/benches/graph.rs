@@ -1,8 +1,9 @@
 //! The graph of endorsements over HTTP, on a database that is filled with view rows directly: many
 //! keys with random endorsements, and some that all endorse each other.
 //!
-//! `cargo bench -p diogenes-tests --bench graph`; on PostgreSQL if `DATABASE_URL` names an empty
-//! database. `--keys`, `--edges`, `--clique` and `--roots` change the sizes.
+//! `cargo bench -p diogenes-tests --bench graph`; `--keys`, `--edges`, `--clique` and `--roots`
+//! change the sizes. `DATABASE_URL` names a database to use, of PostgreSQL too: it is filled if it
+//! is empty, and as it is if not, so that the filling is done once.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -47,7 +48,7 @@ struct Sizes {
     /// From how many keys each kind of walk begins.
     #[arg(long, default_value_t = 300)]
     roots: u64,
-    /// An empty database; a new file of SQLite unless given.
+    /// A database to keep, filled if it is empty; a new file of SQLite unless given.
     #[arg(long, env = "DATABASE_URL")]
     database: Option<String>,
     /// What cargo passes to every benchmark.
@@ -156,6 +157,7 @@ impl Filler {
         for rows in rows.chunks(ROWS_AT_ONCE) {
             self.write(&Changes { keys: rows.to_vec(), ..Changes::default() }).await?;
         }
+        println!("{} keys", rows.len());
         Ok(())
     }
 
@@ -181,9 +183,14 @@ impl Filler {
             }
         };
         let mut rows = (first..).step_by(2).zip(pairs).map(row).peekable();
+        let mut written = 0;
         while rows.peek().is_some() {
-            let endorsements = rows.by_ref().take(ROWS_AT_ONCE).collect();
+            let endorsements: Vec<_> = rows.by_ref().take(ROWS_AT_ONCE).collect();
+            written += endorsements.len();
             self.write(&Changes { endorsements, ..Changes::default() }).await?;
+            if written.is_multiple_of(10 * ROWS_AT_ONCE) {
+                println!("{written} endorsements");
+            }
         }
         Ok(())
     }
@@ -311,7 +318,9 @@ async fn run(sizes: Sizes) -> anyhow::Result<()> {
     let store = Store::open(&url, options).await?;
     let at = SystemClock.now();
     let begun = Instant::now();
-    fill(&store, &sizes, at).await?;
+    if store.key(&key(0)).await?.is_none() {
+        fill(&store, &sizes, at).await?;
+    }
     println!("filled in {:.0} s; peak memory {}", begun.elapsed().as_secs_f64(), peak());
     let node = http::Node::local(serve(store, at).await?);
 
