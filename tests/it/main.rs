@@ -33,6 +33,7 @@ mod site;
 mod static_export;
 mod store;
 mod tidy;
+mod troubleshooting;
 mod trust_configs;
 mod trust_reads;
 mod unsafe_state;
