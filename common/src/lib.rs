@@ -31,6 +31,8 @@ pub mod view;
 pub mod wire;
 
 #[cfg(feature = "shell")]
+pub mod backup;
+#[cfg(feature = "shell")]
 pub mod client;
 #[cfg(feature = "shell")]
 pub mod clock_system;
@@ -46,6 +48,8 @@ pub mod files;
 pub mod read;
 #[cfg(feature = "shell")]
 pub mod retry;
+#[cfg(feature = "shell")]
+pub mod schedule;
 #[cfg(feature = "shell")]
 pub mod server;
 #[cfg(feature = "shell")]

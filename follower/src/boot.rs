@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use diogenes_common::backup;
 use diogenes_common::batch::Trust;
 use diogenes_common::client::{BaseUrl, Client, Reach};
 use diogenes_common::config::{
@@ -54,6 +55,7 @@ pub(crate) async fn boot(settings: &Settings) -> Result<Booted, Failure> {
     let upstream = upstream(settings)?;
     let data = DataDir::open(&settings.value(&DATA_DIR), Role::Follower)?;
     let directory_lock = data.lock(LOCK_PATIENCE)?;
+    backup::refuse_unfinished(&data)?;
     let key = Arc::new(key(&data)?);
     data.session_key(settings.value(&SECRET_KEY).as_ref().map(Secret::expose))?;
     let unprepared = OpenOptions { schema: Schema::Ignore, ..OpenOptions::default() };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use diogenes_common::backup::BackupMetrics;
 use diogenes_common::clock::Timestamp;
 use diogenes_common::evidence::Kind;
 use diogenes_common::files::Role;
@@ -27,6 +28,7 @@ pub(crate) struct Metrics {
     fetch_bytes: IntCounter,
     fetch_errors: IntCounterVec,
     verification_failures: IntCounterVec,
+    backups: BackupMetrics,
     chain: ChainMetrics,
 }
 
@@ -83,6 +85,7 @@ impl Metrics {
                 "What sources sent and what did not hold, by the check that failed.",
                 &["check"],
             ),
+            backups: BackupMetrics::register(&node),
             chain: ChainMetrics::register(&node),
             node,
         };
@@ -129,6 +132,11 @@ impl Metrics {
     /// The stored size.
     pub(crate) fn tree_size(&self, size: TreeSize) {
         self.verified_tree_size.set(size.to_sql());
+    }
+
+    /// When the last backup was made.
+    pub(crate) fn backups(&self) -> &BackupMetrics {
+        &self.backups
     }
 
     /// What the last verification of the stored log found.

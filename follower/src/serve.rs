@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use diogenes_common::backup::{self, Scheduled};
 use diogenes_common::clock::Clock;
 use diogenes_common::config::{
     LISTEN, MIN_FREE, POLL, REPLICATE_FORMAT, ReplicateFormat, Settings,
 };
 use diogenes_common::exit::Failure;
-use diogenes_common::files::FileLock;
+use diogenes_common::files::{DataDir, FileLock, Role};
 use diogenes_common::head::EPOCH;
 use diogenes_common::keys::{Fingerprint, SigningKey};
 use diogenes_common::read::{
     self, CheckpointBoard, Facts, GraphSetup, LogFacts, Reads, StatusBoard,
 };
+use diogenes_common::schedule::Ticks;
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::Limiter;
@@ -62,6 +64,9 @@ pub struct Follower {
     operator: Fingerprint,
     facts: watch::Sender<Arc<Facts>>,
     round: watch::Sender<Option<Arc<str>>>,
+    data: DataDir,
+    verifications: Option<Ticks>,
+    backups: Option<Scheduled>,
     _database_lock: ExclusiveLock,
     _directory_lock: FileLock,
 }
@@ -84,6 +89,8 @@ impl Follower {
     ) -> Result<Self, Failure> {
         let Booted { data, key, store, upstream, database_lock, directory_lock } =
             boot::boot(settings).await?;
+        let verifications = read::verify_schedule(settings).await?;
+        let backups = Scheduled::of(settings).await?;
         let metrics = Metrics::new();
         let https = HttpsPolicy::from_settings(settings);
         let server = Server::bind(settings.value(&LISTEN), https, metrics.node().clone()).await?;
@@ -144,6 +151,9 @@ impl Follower {
             operator,
             facts,
             round,
+            data,
+            verifications,
+            backups,
             _database_lock: database_lock,
             _directory_lock: directory_lock,
         })
@@ -161,7 +171,7 @@ impl Follower {
 
     /// Mirrors and serves until the tasks are stopped, then finishes what was begun.
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { tasks, app, key, operator, facts, round, .. } = self;
+        let Self { tasks, app, key, operator, facts, round, data, .. } = self;
         let shared = app.shared.clone();
         self.stages.start();
         let sources = app.sources.to_vec();
@@ -173,11 +183,32 @@ impl Follower {
         tasks.spawn_essential("facts", keep_facts(shared.clone(), sources, facts));
         tasks.spawn_essential("rounds", show_rounds(shared.clone(), round));
         tasks.spawn_essential("status", keep_status(app.clone(), key.fingerprint(), operator));
+        let verifications = app.reads.clone().verify_when_due(self.verifications, tasks.token());
+        tasks.spawn_essential("verifications", verifications);
+        let last_backup = shared.metrics.backups().clone();
+        let last_backup = last_backup.keep(shared.store.clone(), tasks.token());
+        tasks.spawn_essential("last backup", last_backup);
+        if let Some(backups) = self.backups {
+            let source = backup_source(shared.clone(), data);
+            tasks.spawn_essential("backups", backups.run(tasks.clone(), source));
+        }
         let served = self.server.run(self.router, &tasks).await;
         tasks.stop();
         let ended = tasks.finish(Duration::from_secs(10)).await;
         shared.store.close().await;
         served.and(ended)
+    }
+}
+
+/// What is backed up, now.
+fn backup_source(shared: Arc<Shared>, data: DataDir) -> impl Fn() -> backup::Source {
+    move || backup::Source {
+        role: Role::Follower,
+        version: env!("CARGO_PKG_VERSION"),
+        data: data.clone(),
+        store: shared.store.clone(),
+        signer: None,
+        clock: shared.clock.clone(),
     }
 }
 
@@ -378,7 +409,6 @@ mod tests {
     use diogenes_common::config::{
         DATA_DIR, Environment, FEDERATION_OPERATORS, FEDERATION_ROLE, Flags,
     };
-    use diogenes_common::files::Role;
     use diogenes_common::head::HeadJson;
     use diogenes_common::statement::FollowerStatus;
     use tempfile::TempDir;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diogenes_common::backup;
 use diogenes_common::batch::{Chain, Trust};
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::config::{DATA_DIR, ORIGIN, SECRET_KEY, Secret, Settings};
@@ -55,6 +56,7 @@ pub(crate) async fn boot(
 ) -> Result<Booted, Failure> {
     let data = DataDir::open(&settings.value(&DATA_DIR), Role::Leader)?;
     let directory_lock = data.lock(LOCK_PATIENCE)?;
+    backup::refuse_unfinished(&data)?;
     let given = settings.value(&SECRET_KEY);
     let session_key = data.session_key(given.as_ref().map(Secret::expose))?;
     let unprepared = OpenOptions { schema: Schema::Ignore, ..OpenOptions::default() };
@@ -96,6 +98,17 @@ pub(crate) async fn boot(
         database_lock,
         directory_lock,
     })
+}
+
+/// The operator's key, if this leader may sign what its database holds: a start with the same
+/// files would.
+pub(crate) async fn signer(data: &DataDir, store: &Store) -> Result<Option<SigningKey>, Failure> {
+    backup::refuse_unfinished(data)?;
+    let found = find(data, store, None).await?;
+    match start::plan(&found)? {
+        Plan::Go if !is_accused(store).await? => Ok(Some(read_key(data)?)),
+        _ => Ok(None),
+    }
 }
 
 /// Whether a head of our own that this database does not hold was seen, and nobody has dealt

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use diogenes_common::backup::BackupMetrics;
 use diogenes_common::head::TreeHead;
 use diogenes_common::read::{ChainMetrics, Verification};
 use diogenes_common::telemetry;
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) logins: IntCounter,
     pub(crate) auth_refusals: IntCounterVec,
     pub(crate) webhooks: WebhookMetrics,
+    pub(crate) backups: BackupMetrics,
     chain: ChainMetrics,
 }
 
@@ -135,6 +137,7 @@ impl Metrics {
             logins: node.counter("diogenes_logins_total", "Sessions that were given to keys."),
             auth_refusals: auth_refusals(node),
             webhooks: WebhookMetrics::register(node),
+            backups: BackupMetrics::register(node),
             chain: ChainMetrics::register(node),
         }
     }

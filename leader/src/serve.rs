@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use diogenes_common::backup::{self, Scheduled};
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::config::{
     APPEND_POLICY, DATA_DIR, ENDORSEMENT_ACTIVATION_DELAY_SECONDS, HEARTBEAT, LEGACY_CHALLENGE,
@@ -14,13 +15,14 @@ use diogenes_common::config::{
 };
 use diogenes_common::describe::{describe, limited};
 use diogenes_common::exit::Failure;
-use diogenes_common::files::{self, FileLock, Role};
+use diogenes_common::files::{self, DataDir, FileLock, Role};
 use diogenes_common::head::{EPOCH, Origin};
 use diogenes_common::keys::SigningKey;
 use diogenes_common::note::{KeyKind, Vkey};
 use diogenes_common::read::{
     self, Facts, GraphSetup, LogFacts, Published, Reads, Setup, StatusBoard,
 };
+use diogenes_common::schedule::Ticks;
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::{Class, Limiter};
@@ -66,6 +68,10 @@ pub struct Leader {
     stop_guard: CancellationToken,
     min_free: u64,
     settings: Settings,
+    data: DataDir,
+    operator: Arc<SigningKey>,
+    verifications: Option<Ticks>,
+    backups: Option<Scheduled>,
     is_new: bool,
     _directory_lock: FileLock,
 }
@@ -79,6 +85,8 @@ impl Leader {
         tasks: Tasks,
     ) -> Result<Self, Failure> {
         let booted = boot::boot(settings, options.accept_size, &*clock).await?;
+        let verifications = read::verify_schedule(settings).await?;
+        let backups = Scheduled::of(settings).await?;
         let node_metrics = telemetry::Metrics::new(Role::Leader, env!("CARGO_PKG_VERSION"));
         let metrics = Arc::new(Metrics::register(&node_metrics));
         let server = Server::bind(
@@ -171,6 +179,10 @@ impl Leader {
             asked: decided.asked,
             min_free: settings.value(&MIN_FREE).bytes(),
             settings: settings.clone(),
+            data,
+            operator,
+            verifications,
+            backups,
             is_new,
             _directory_lock: booted.directory_lock,
         })
@@ -225,6 +237,14 @@ impl Leader {
         tasks.spawn_essential("checkpoints", app.store.clone().keep_folded(tasks.token()));
         tasks.spawn_essential("webhooks", webhooks::tell(app.clone(), tasks.token()));
         tasks.spawn_essential("upkeep", upkeep(app.clone(), tasks.token()));
+        let verifications = app.reads.clone().verify_when_due(self.verifications, tasks.token());
+        tasks.spawn_essential("verifications", verifications);
+        let last_backup = app.metrics.backups.clone().keep(app.store.clone(), tasks.token());
+        tasks.spawn_essential("last backup", last_backup);
+        if let Some(backups) = self.backups {
+            let source = backup_source(app.clone(), self.data, self.operator);
+            tasks.spawn_essential("backups", backups.run(tasks.clone(), source));
+        }
         let data_dir = self.settings.value(&DATA_DIR);
         tasks.spawn_essential("disk", watch_disk(data_dir, self.min_free, tasks.token()));
         // The writer outlives the server, so that what was begun is also answered; but without
@@ -252,6 +272,22 @@ impl Leader {
     }
 }
 
+/// What is backed up, now. The newest head is signed only if the leader signs at all.
+fn backup_source(
+    app: App,
+    data: DataDir,
+    operator: Arc<SigningKey>,
+) -> impl Fn() -> backup::Source {
+    move || backup::Source {
+        role: Role::Leader,
+        version: env!("CARGO_PKG_VERSION"),
+        data: data.clone(),
+        store: app.store.clone(),
+        signer: app.sequencer.not_signing().is_none().then(|| operator.clone()),
+        clock: app.clock.clone(),
+    }
+}
+
 /// What the leader says about itself before it knows any witness.
 fn facts(log: LogFacts, heartbeat: Duration) -> Facts {
     Facts {
@@ -265,7 +301,7 @@ fn facts(log: LogFacts, heartbeat: Duration) -> Facts {
 }
 
 /// The operator's token: from the settings, else from the data directory, where it is made.
-fn token(settings: &Settings, data: &files::DataDir) -> Result<OperatorToken, Failure> {
+fn token(settings: &Settings, data: &DataDir) -> Result<OperatorToken, Failure> {
     match settings.value(&OPERATOR_TOKEN) {
         Some(secret) if secret.expose().len() < 16 => Err(Failure::unsafe_state(
             "weak_secret",

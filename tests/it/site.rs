@@ -136,6 +136,11 @@ impl Place {
         Leader::start(&settings, Options::default(), clock, tasks.clone()).await
     }
 
+    /// The same data directory with another database.
+    pub(crate) fn with_database(self, url: String) -> Self {
+        Self { database: Some(url), ..self }
+    }
+
     /// Writes a file beside the data directory; answers its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.directory.path().join(name);
@@ -156,7 +161,7 @@ fn durable_cluster() -> Option<&'static postgres::Cluster> {
 }
 
 /// A new database of that cluster; `None` where there is no PostgreSQL.
-async fn durable_database() -> Option<String> {
+pub(crate) async fn durable_database() -> Option<String> {
     let made = || durable_cluster().map(|cluster| cluster.database().unwrap().to_string());
     tokio::task::spawn_blocking(made).await.unwrap()
 }

@@ -7,6 +7,7 @@ mod graph;
 mod harness;
 mod local;
 mod outages;
+mod portable;
 mod reads;
 mod searches;
 mod views;

@@ -148,12 +148,14 @@ settings! {
     WEBHOOK_ALLOW_PRIVATE: bool = "WEBHOOK_ALLOW_PRIVATE", Default::Same("false"), LEADER;
     /// Networks that webhooks may lead to whatever they are, by plain http and on any port: for labs.
     WEBHOOK_ALLOW: Networks = "WEBHOOK_ALLOW", Default::Same(""), LEADER;
-    /// When the whole log is verified (cron with seconds); empty is never.
+    /// When the whole log is verified (cron with seconds, UTC); empty is never.
     VERIFY_SCHEDULE: Option<Schedule> = "VERIFY_SCHEDULE", Default::Same("0 17 3 * * *"), LOGS;
-    /// When a backup is made (cron with seconds); empty is never.
+    /// When a backup is made (cron with seconds, UTC), into `BACKUP_DIR`; empty is never.
     BACKUP_SCHEDULE: Option<Schedule> = "BACKUP_SCHEDULE", Default::Same(""), LOGS;
     /// Where scheduled backups are kept.
     BACKUP_DIR: Option<PathBuf> = "BACKUP_DIR", Default::Same(""), LOGS;
+    /// How many scheduled backups are kept: older ones of the same log are deleted; 0 keeps all.
+    BACKUP_KEEP: u32 = "BACKUP_KEEP", Default::Same("7"), LOGS;
 
     /// The sources of the log that is mirrored, as JSON: [{"url":"https://...","fingerprint":"sha256:..."}].
     FEDERATION_OPERATORS: Vec<FederationOperator> =

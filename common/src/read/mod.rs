@@ -44,6 +44,7 @@ mod trail;
 mod trust_configs;
 mod trust_layer;
 mod verify;
+mod verify_schedule;
 mod walk;
 mod when;
 mod witnesses;
@@ -62,6 +63,7 @@ pub use reference::openapi;
 pub use snapshot::{Published, Snapshot};
 pub use status::{Shown, StatusBoard};
 pub use verify::{ChainMetrics, DAMAGE, Verification};
+pub use verify_schedule::verify_schedule;
 
 use crate::describe::limited;
 use crate::server::limits::{Class, Limiter};

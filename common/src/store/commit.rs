@@ -133,11 +133,10 @@ impl Store {
 
     /// Where the log is; `None` if it was never initialised.
     pub async fn state(&self) -> Result<Option<LogState>, StoreError> {
-        const SQL: &str = "SELECT writer, tree_size, root_hash, chain_head, head_timestamp, epoch,
-                                  last_event_id FROM log_state WHERE id = 1";
         // Read where commits are written: a reader's snapshot may be older than the last commit.
-        let row: Option<StoredState> =
-            on_pool!(&self.0.writers, db => sqlx::query_as(SQL).fetch_optional(db))?;
+        let row: Option<StoredState> = on_pool!(&self.0.writers, db => {
+            sqlx::query_as(LogState::SELECT).fetch_optional(db)
+        })?;
         row.map(|row| LogState::from_row(&row)).transpose()
     }
 
@@ -275,7 +274,10 @@ async fn insert_tiles<S: Session>(
     Ok(db.insert(&bulk::TILES, columns).await?)
 }
 
-async fn insert_heads<S: Session>(db: &mut S, heads: &[HeadRow]) -> Result<u64, CommitError> {
+pub(super) async fn insert_heads<S: Session>(
+    db: &mut S,
+    heads: &[HeadRow],
+) -> Result<u64, CommitError> {
     // One statement may not touch a row twice.
     let seconds: BTreeMap<i64, &HeadRow> =
         heads.iter().map(|head| (head.timestamp.seconds(), head)).collect();
@@ -327,10 +329,14 @@ pub(super) async fn insert_runs<S: Session>(
     Ok(1)
 }
 
-type StoredState = (i64, i64, Vec<u8>, Option<Vec<u8>>, i64, i64, i64);
+pub(super) type StoredState = (i64, i64, Vec<u8>, Option<Vec<u8>>, i64, i64, i64);
 
 impl LogState {
-    fn from_row(row: &StoredState) -> Result<Self, StoreError> {
+    /// Reads the columns of [`StoredState`].
+    pub(super) const SELECT: &str = "SELECT writer, tree_size, root_hash, chain_head,
+        head_timestamp, epoch, last_event_id FROM log_state WHERE id = 1";
+
+    pub(super) fn from_row(row: &StoredState) -> Result<Self, StoreError> {
         let (writer, size, root, chain_head, timestamp, epoch, last_event_id) = row;
         let head = HeadRow::from_columns(*size, root, chain_head.as_deref(), *epoch, *timestamp)
             .ok_or(StoreError::Malformed { table: "log_state" })?;

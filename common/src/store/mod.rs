@@ -18,6 +18,7 @@ mod key_lists;
 mod local;
 mod migrate;
 mod pool;
+mod portable;
 mod read;
 mod resume;
 mod search;
@@ -62,6 +63,7 @@ pub use local::{
     PendingOutcome, Remembered, ReportRow, ReservedKey,
 };
 pub use migrate::{MigrationId, MigrationStatus};
+pub use portable::{Cell, Frozen, Kind, Refill, TABLES, Table};
 pub use read::{Filter, Order};
 pub use resume::ChainError;
 pub use search::{MAX_FOUND, Matches, Referent, Span};

@@ -16,10 +16,10 @@ pub(super) enum Pool {
 
 /// How long PostgreSQL may take for one statement. A server that was stopped answers nothing at
 /// all, so the limit is kept on this side of the wire.
-const POSTGRES_PATIENCE: Duration = Duration::from_secs(4);
+pub(super) const POSTGRES_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long SQLite may take. The disk is ours: waiting is better than an unknown outcome.
-const SQLITE_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const SQLITE_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Pool {
     /// How long one step may take.

@@ -197,17 +197,8 @@ impl Store {
 
     /// The newest signed head of at most this size.
     pub async fn head_at_most(&self, size: TreeSize) -> Result<Option<HeadRow>, StoreError> {
-        const SQL: &str = "SELECT * FROM (
-                SELECT tree_size, root_hash, chain_head, epoch, timestamp, head_json FROM log_heads
-                WHERE tree_size <= $1 AND head_json IS NOT NULL
-                ORDER BY tree_size DESC, second DESC LIMIT 1) AS recent
-            UNION ALL SELECT * FROM (
-                SELECT tree_size, root_hash, chain_head, epoch, timestamp, head_json
-                FROM log_pinned_heads WHERE tree_size <= $1 AND head_json IS NOT NULL
-                ORDER BY tree_size DESC, timestamp DESC LIMIT 1) AS pinned
-            ORDER BY tree_size DESC, timestamp DESC LIMIT 1";
         let row: Option<StoredHead> = on_pool!(&self.0.readers, db => {
-            sqlx::query_as(SQL).bind(size.to_sql()).fetch_optional(db)
+            sqlx::query_as(HEAD_AT_MOST).bind(size.to_sql()).fetch_optional(db)
         })?;
         row.map(head).transpose()
     }
@@ -231,8 +222,19 @@ impl Store {
     }
 }
 
+/// Reads the columns of [`StoredHead`].
+pub(super) const HEAD_AT_MOST: &str = "SELECT * FROM (
+        SELECT tree_size, root_hash, chain_head, epoch, timestamp, head_json FROM log_heads
+        WHERE tree_size <= $1 AND head_json IS NOT NULL
+        ORDER BY tree_size DESC, second DESC LIMIT 1) AS recent
+    UNION ALL SELECT * FROM (
+        SELECT tree_size, root_hash, chain_head, epoch, timestamp, head_json
+        FROM log_pinned_heads WHERE tree_size <= $1 AND head_json IS NOT NULL
+        ORDER BY tree_size DESC, timestamp DESC LIMIT 1) AS pinned
+    ORDER BY tree_size DESC, timestamp DESC LIMIT 1";
+
 type StoredEntry = (i64, Vec<u8>, Vec<u8>);
-type StoredHead = (i64, Vec<u8>, Option<Vec<u8>>, i64, i64, Option<String>);
+pub(super) type StoredHead = (i64, Vec<u8>, Option<Vec<u8>>, i64, i64, Option<String>);
 
 /// Parses entries and compares each with the hash stored beside it.
 fn checked(entries: Vec<StoredEntry>) -> Result<Vec<Leaf>, StoreError> {
@@ -246,7 +248,7 @@ fn checked(entries: Vec<StoredEntry>) -> Result<Vec<Leaf>, StoreError> {
     entries.into_iter().map(check).collect()
 }
 
-fn head(row: StoredHead) -> Result<HeadRow, StoreError> {
+pub(super) fn head(row: StoredHead) -> Result<HeadRow, StoreError> {
     let (size, root, chain_head, epoch, timestamp, head_json) = row;
     HeadRow::from_columns(size, &root, chain_head.as_deref(), epoch, timestamp)
         .map(|head| HeadRow { head_json, ..head })

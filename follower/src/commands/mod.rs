@@ -1,5 +1,6 @@
 //! The command line of `diogenes-follower`.
 
+mod backup;
 mod db;
 mod incident;
 mod join;
@@ -55,6 +56,14 @@ enum Command {
     /// List incidents, or acknowledge one.
     #[command(subcommand)]
     Incident(incident::Incident),
+    /// Make a backup while the follower runs, or verify one.
+    ///
+    /// Example: diogenes-follower backup /srv/backups --keep 7
+    Backup(backup::Backup),
+    /// Put a backup back into an empty data directory and an empty database.
+    ///
+    /// Example: diogenes-follower restore /srv/backups --data-dir ~/.diogenes/follower
+    Restore(backup::Restore),
     /// Look at the database's schema, or bring it up to date.
     #[command(subcommand)]
     Db(db::Db),
@@ -112,6 +121,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(status) => status.run(&logged(flags)?),
         Command::Log(log) => log.run(&logged(flags)?),
         Command::Incident(incident) => incident.run(&logged(flags)?),
+        Command::Backup(backup) => backup.run(&logged(backup.flags(flags))?),
+        Command::Restore(restore) => restore.run(&logged(restore.flags(flags))?),
         Command::Db(db) => db.run(&logged(flags)?),
         Command::RebuildViews(rebuild) => rebuild.run(&logged(flags)?),
         Command::Config(ConfigCommand::Check) => {

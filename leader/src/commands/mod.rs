@@ -1,6 +1,7 @@
 //! The command line of `diogenes-leader`.
 
 mod append;
+mod backup;
 mod client;
 mod db;
 mod key;
@@ -54,6 +55,14 @@ enum Command {
     /// Show the operator's key.
     #[command(subcommand)]
     Key(key::Key),
+    /// Make a backup while the leader runs, or verify one.
+    ///
+    /// Example: diogenes-leader backup /srv/backups --keep 7
+    Backup(backup::Backup),
+    /// Put a backup back into an empty data directory and an empty database.
+    ///
+    /// Example: diogenes-leader restore /srv/backups --data-dir ~/.diogenes/leader
+    Restore(backup::Restore),
     /// Look at the database's schema, or bring it up to date.
     #[command(subcommand)]
     Db(db::Db),
@@ -116,6 +125,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Static(command) => command.run(&logged(flags)?),
         Command::Operator(operator) => operator.run(&logged(flags)?),
         Command::Key(key) => key.run(&logged(flags)?),
+        Command::Backup(backup) => backup.run(&logged(backup.flags(flags))?),
+        Command::Restore(restore) => restore.run(&logged(restore.flags(flags))?),
         Command::Db(db) => db.run(&logged(flags)?),
         Command::RebuildViews(rebuild) => rebuild.run(&logged(flags)?),
         Command::Config(ConfigCommand::Check) => {
