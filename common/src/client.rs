@@ -1,19 +1,19 @@
 //! How a node asks other nodes: to addresses that its operator chose, for answers of bounded size,
 //! in bounded time.
 
+mod coding;
 mod courier;
 mod guard;
 
 use std::fmt;
-use std::io::Read;
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Method, Url, redirect};
@@ -22,7 +22,9 @@ use serde::de::DeserializeOwned;
 
 use crate::exit::Failure;
 use crate::retry::LONGEST;
+use crate::trace::{TRACEPARENT, Trace, Tracer};
 
+use coding::unpacked;
 pub use courier::{Answered, Courier, PATIENCE, Undelivered};
 pub use guard::{Ground, MAX_URL_BYTES, Refused, Rules, Target, TargetError, judge};
 
@@ -286,15 +288,20 @@ impl fmt::Display for StatusFault {
     }
 }
 
-/// Asks other nodes. Clones share connections.
+/// Asks other nodes, each time as a step of the trace that the work belongs to. Clones share
+/// connections.
 #[derive(Clone, Debug)]
-pub struct Client(reqwest::Client);
+pub struct Client {
+    http: reqwest::Client,
+    tracer: Tracer,
+}
 
 /// One request, made with [`Client::get`] and its siblings.
 #[derive(Debug)]
 #[must_use = "a request is sent by one of its last methods"]
 pub struct Asking {
     request: reqwest::RequestBuilder,
+    trace: Trace,
     limit: usize,
     is_local: bool,
 }
@@ -306,9 +313,15 @@ impl Client {
     /// as a whole takes at most two minutes unless [`Asking::within`] says otherwise.
     pub fn new(role: &str, version: &str, reach: Reach) -> Result<Self, Failure> {
         let client = builder(role, version).dns_resolver(Arc::new(Resolver { reach })).build();
-        client.map(Self).map_err(|error| {
+        let http = client.map_err(|error| {
             Failure::unsafe_state("client", error, "check the certificates of this machine")
-        })
+        })?;
+        Ok(Self { http, tracer: Tracer::new()? })
+    }
+
+    /// Begins a trace, for work that asks several nodes or one several times.
+    pub fn trace(&self) -> Trace {
+        self.tracer.root()
     }
 
     /// GET of a path of a node.
@@ -323,8 +336,11 @@ impl Client {
 
     /// Any method.
     pub fn ask(&self, method: Method, node: &BaseUrl, path: &str) -> Asking {
+        let trace = Trace::current().unwrap_or_else(|| self.trace());
+        let request = self.http.request(method, node.join(path));
         Asking {
-            request: self.0.request(method, node.join(path)),
+            request: request.header(TRACEPARENT, trace.header()),
+            trace,
             limit: USUAL_ANSWER,
             is_local: node.is_local(),
         }
@@ -426,30 +442,56 @@ impl Asking {
 
     /// Sends the request and reads its answer: success, or 304.
     pub async fn send(self) -> Result<Answer, FetchError> {
-        let mut response = self.request.send().await.map_err(|error| network(&error))?;
-        let status = response.status();
-        let headers = std::mem::take(response.headers_mut());
-        if status.is_success() || status == reqwest::StatusCode::NOT_MODIFIED {
-            let body = read(response, self.limit).await?;
-            let body = unpacked(body, &headers, self.limit).await?;
-            return Ok(Answer { status: status.as_u16(), headers, body });
-        }
-        // A long error is as good as none.
-        let body = read(response, MAX_ERROR).await.unwrap_or_default();
-        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let text = |value: &serde_json::Value, limit| {
-            let text = value.as_str()?;
-            Some(text.chars().filter(|c| !c.is_control()).take(limit).collect::<String>())
-        };
-        Err(FetchError::Status(Box::new(StatusFault {
-            status: status.as_u16(),
-            code: text(&problem["error"]["code"], 64),
-            detail: text(&problem["detail"], 500),
-            retry_after: retry_after(&headers),
-            media_type: media_type(&headers),
-            body,
-        })))
+        let trace = self.trace.clone();
+        trace.scope(self.send_as()).await
     }
+
+    async fn send_as(self) -> Result<Answer, FetchError> {
+        let start = Instant::now();
+        let (client, request) = self.request.build_split();
+        let request = request.map_err(|error| network(&error))?;
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let answer = receive(client.execute(request), self.limit).await;
+        tracing::debug!(
+            %method,
+            host = url.host_str(),
+            path = url.path(),
+            status = answer.as_ref().map_or_else(FetchError::status, |answer| Some(answer.status)),
+            took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "asked"
+        );
+        answer
+    }
+}
+
+/// Reads an answer: success, or 304.
+async fn receive(
+    response: impl Future<Output = reqwest::Result<reqwest::Response>>,
+    limit: usize,
+) -> Result<Answer, FetchError> {
+    let mut response = response.await.map_err(|error| network(&error))?;
+    let status = response.status();
+    let headers = std::mem::take(response.headers_mut());
+    if status.is_success() || status == reqwest::StatusCode::NOT_MODIFIED {
+        let body = read(response, limit).await?;
+        let body = unpacked(body, &headers, limit).await?;
+        return Ok(Answer { status: status.as_u16(), headers, body });
+    }
+    // A long error is as good as none.
+    let body = read(response, MAX_ERROR).await.unwrap_or_default();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = |value: &serde_json::Value, limit| {
+        let text = value.as_str()?;
+        Some(text.chars().filter(|c| !c.is_control()).take(limit).collect::<String>())
+    };
+    Err(FetchError::Status(Box::new(StatusFault {
+        status: status.as_u16(),
+        code: text(&problem["error"]["code"], 64),
+        detail: text(&problem["detail"], 500),
+        retry_after: retry_after(&headers),
+        media_type: media_type(&headers),
+        body,
+    })))
 }
 
 /// The most that is read of an error.
@@ -478,44 +520,6 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<Bytes, Fe
         joined.extend_from_slice(&chunk);
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
-}
-
-/// A body of that many bytes is unpacked where it does not hold up other requests.
-const LONG: usize = 32 * 1024;
-
-/// Takes the content coding away; what comes out is bounded like what came in.
-async fn unpacked(body: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes, FetchError> {
-    let Some(coding) = headers.get(CONTENT_ENCODING) else { return Ok(body) };
-    let coding = coding.as_bytes().to_ascii_lowercase();
-    if body.len() < LONG {
-        return unpack(&body, &coding, limit);
-    }
-    let unpacking = tokio::task::spawn_blocking(move || unpack(&body, &coding, limit));
-    unpacking.await.unwrap_or_else(|_| Err(FetchError::BadBody("given up".to_owned())))
-}
-
-fn unpack(body: &Bytes, coding: &[u8], limit: usize) -> Result<Bytes, FetchError> {
-    let broken = |error: std::io::Error| FetchError::BadBody(error.to_string());
-    match coding {
-        b"" | b"identity" => Ok(body.clone()),
-        b"gzip" | b"x-gzip" => bounded(flate2::read::GzDecoder::new(&body[..]), limit),
-        b"zstd" => {
-            let mut decoder = zstd::Decoder::with_buffer(&body[..]).map_err(broken)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(broken)?;
-            bounded(decoder, limit)
-        }
-        _ => Err(FetchError::BadBody("it has a content coding that was not asked for".to_owned())),
-    }
-}
-
-/// The largest window that a sender may use: 8 MiB (RFC 9659).
-const ZSTD_WINDOW_LOG: u32 = 23;
-
-fn bounded(coded: impl Read, limit: usize) -> Result<Bytes, FetchError> {
-    let mut plain = Vec::new();
-    let read = coded.take(limit as u64 + 1).read_to_end(&mut plain);
-    read.map_err(|error| FetchError::BadBody(error.to_string()))?;
-    if plain.len() > limit { Err(FetchError::TooLarge { limit }) } else { Ok(plain.into()) }
 }
 
 /// What kind of fault it is.
@@ -618,8 +622,11 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use axum::Router;
     use axum::routing::{get, post};
+    use http::header::CONTENT_ENCODING;
 
     use super::*;
     use crate::files::Role;

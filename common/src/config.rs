@@ -165,7 +165,7 @@ impl Environment {
     }
 
     /// A variable that is not empty.
-    fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {
         match self.0.get(std::ffi::OsStr::new(name)).map(|value| value.to_str()) {
             None | Some(Some("")) => Ok(None),
             Some(Some(text)) => Ok(Some(text)),
@@ -213,6 +213,32 @@ impl GlobalArgs {
     }
 }
 
+/// Where a node's settings come from: its command line and environment, which stay as they are,
+/// and the file that they name, which may change.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    role: Role,
+    flags: Flags,
+    environment: Environment,
+}
+
+impl Loader {
+    /// The settings of a role.
+    pub fn new(role: Role, flags: Flags, environment: Environment) -> Self {
+        Self { role, flags, environment }
+    }
+
+    /// Reads them as they are now.
+    pub fn load(&self) -> Result<Settings, ConfigError> {
+        Settings::load(self.role, self.flags.clone(), &self.environment)
+    }
+
+    /// The environment of the process.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+}
+
 impl Settings {
     /// Reads, merges and checks everything that the role has a setting for.
     pub fn load(role: Role, flags: Flags, environment: &Environment) -> Result<Self, ConfigError> {
@@ -243,6 +269,14 @@ impl Settings {
     /// Where the value of a setting came from.
     pub fn source<T: Value>(&self, setting: &Setting<T>) -> &Source {
         self.values.get(setting.row().name).map_or(&Source::Default, |effective| &effective.source)
+    }
+
+    /// The settings that have another value than there, wherever it came from.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differs = |(name, effective): &(&&'static str, &Effective)| {
+            other.values.get(*name).is_none_or(|there| *there.text != *effective.text)
+        };
+        self.values.iter().filter(differs).map(|(name, _)| *name).collect()
     }
 
     /// Whose settings they are.

@@ -25,6 +25,7 @@ pub mod policy;
 pub mod proof;
 pub mod shape;
 pub mod statement;
+pub mod traceparent;
 pub mod trust;
 pub mod verdict;
 pub mod view;
@@ -47,6 +48,8 @@ pub mod files;
 #[cfg(feature = "shell")]
 pub mod read;
 #[cfg(feature = "shell")]
+pub mod reload;
+#[cfg(feature = "shell")]
 pub mod retry;
 #[cfg(feature = "shell")]
 pub mod schedule;
@@ -57,4 +60,8 @@ pub mod shutdown;
 #[cfg(feature = "shell")]
 pub mod store;
 #[cfg(feature = "shell")]
+pub mod supervisor;
+#[cfg(feature = "shell")]
 pub mod telemetry;
+#[cfg(feature = "shell")]
+pub mod trace;

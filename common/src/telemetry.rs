@@ -1,6 +1,7 @@
 //! What a node says about itself: log lines and metrics.
 
-use std::io::{self, IsTerminal};
+mod log;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,52 +11,10 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use crate::config::{LOG_FORMAT, LOG_LEVEL, LogFormat, Settings};
 use crate::files::Role;
 
-/// Where log lines go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogTo {
-    /// For `serve` and `run`.
-    Stdout,
-    /// For every other command, whose standard output is its answer.
-    Stderr,
-}
-
-/// What lies below the node, as its log lines name it.
-const LIBRARIES: [&str; 7] =
-    ["h2", "hyper", "hyper_util", "reqwest", "rustls", "sqlx", "tokio_cron_scheduler"];
-
-/// Starts logging as the settings say; a second call changes nothing.
-///
-/// Libraries below the node are heard from warnings upward, unless the level is `trace`.
-pub fn init_logging(settings: &Settings, to: LogTo) {
-    let level = settings.value(&LOG_LEVEL).as_str();
-    let filter = match level {
-        "trace" => "trace".to_owned(),
-        level => {
-            LIBRARIES.iter().fold(level.to_owned(), |filter, name| format!("{filter},{name}=warn"))
-        }
-    };
-    let (writer, is_terminal) = match to {
-        LogTo::Stdout => (BoxMakeWriter::new(io::stdout), io::stdout().is_terminal()),
-        LogTo::Stderr => (BoxMakeWriter::new(io::stderr), io::stderr().is_terminal()),
-    };
-    let by_default = if is_terminal { LogFormat::Text } else { LogFormat::Json };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(writer)
-        .with_ansi(is_terminal);
-    let started = match settings.value(&LOG_FORMAT).unwrap_or(by_default) {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
-    };
-    // Several nodes in one process, as in tests, share the first one's log.
-    drop(started);
-}
+pub use log::{LogTo, Logging, init_logging};
 
 /// The metrics of one node. Clones share them.
 #[derive(Clone, Debug)]

@@ -174,7 +174,9 @@ pub(crate) async fn other_method(state: State<App>, method: Method, uri: Uri) ->
 }
 
 fn leader_url(app: &App) -> String {
-    app.reads.facts().leader_url.clone().unwrap_or_else(|| {
-        app.sources.first().map(|source| source.url().to_owned()).unwrap_or_default()
-    })
+    app.reads
+        .facts()
+        .leader_url
+        .clone()
+        .unwrap_or_else(|| app.sources.first().map(|source| source.url()).unwrap_or_default())
 }

@@ -9,6 +9,7 @@ mod commands;
 mod http;
 mod metrics;
 mod mirror;
+mod moved;
 mod published;
 mod replica;
 mod report;

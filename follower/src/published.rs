@@ -183,7 +183,7 @@ impl Follow {
             if followed.judged == text {
                 continue;
             }
-            let url = followed.source.url().to_owned();
+            let url = followed.source.url();
             let is_judged = match Opened::read(&text, &log) {
                 None => {
                     tracing::warn!("{url}/checkpoint is not signed by this log, and is not shown");

@@ -267,6 +267,11 @@ impl Replica {
         self.pace.heartbeat = millis.clamp(1_000, 600_000);
     }
 
+    /// Forgets what the sources did wrong, because they are others now.
+    pub(crate) fn forgive(&mut self) {
+        self.sources.fill(Source::default());
+    }
+
     /// Takes an event and says what to do.
     pub(crate) fn on(&mut self, event: Event, now: Now) -> Vec<Action> {
         let mut actions = Vec::new();

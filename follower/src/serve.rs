@@ -8,7 +8,7 @@ use axum::Router;
 use diogenes_common::backup::{self, Scheduled};
 use diogenes_common::clock::Clock;
 use diogenes_common::config::{
-    LISTEN, MIN_FREE, POLL, REPLICATE_FORMAT, ReplicateFormat, Settings,
+    LISTEN, Loader, MIN_FREE, POLL, REPLICATE_FORMAT, ReplicateFormat, Settings,
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{DataDir, FileLock, Role};
@@ -18,11 +18,15 @@ use diogenes_common::read::{
     self, CheckpointBoard, Facts, GraphSetup, LogFacts, Reads, StatusBoard,
 };
 use diogenes_common::schedule::Ticks;
+use diogenes_common::reload::Reloader;
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::Limiter;
+use diogenes_common::server::tls::Tls;
 use diogenes_common::shutdown::Tasks;
 use diogenes_common::store::ExclusiveLock;
+use diogenes_common::supervisor::Supervisor;
+use diogenes_common::telemetry::Logging;
 use diogenes_common::wire::node::{NodeRole, QuorumRule};
 use diogenes_common::wire::status::{
     Colour, ErrorClass, MirrorStatus, ReplicationStatus, Upstream as UpstreamStatus, Verdict,
@@ -34,6 +38,7 @@ use crate::boot::{self, Booted, Upstream};
 use crate::http::{self as routes, App};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
+use crate::moved::Moving;
 use crate::published::Follow;
 use crate::replica::{Class, Event, Now};
 use crate::report;
@@ -67,6 +72,8 @@ pub struct Follower {
     data: DataDir,
     verifications: Option<Ticks>,
     backups: Option<Scheduled>,
+    limiter: Limiter,
+    settings: Settings,
     _database_lock: ExclusiveLock,
     _directory_lock: FileLock,
 }
@@ -87,6 +94,7 @@ impl Follower {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Result<Self, Failure> {
+        let tls = Tls::from_settings(settings, clock.clone())?;
         let Booted { data, key, store, upstream, database_lock, directory_lock } =
             boot::boot(settings).await?;
         let verifications = read::verify_schedule(settings).await?;
@@ -94,6 +102,7 @@ impl Follower {
         let metrics = Metrics::new();
         let https = HttpsPolicy::from_settings(settings);
         let server = Server::bind(settings.value(&LISTEN), https, metrics.node().clone()).await?;
+        let server = server.with_tls(tls);
         let min_free = settings.value(&MIN_FREE).bytes();
         let (shared, stages) = sync::open(sync::Setup {
             store: store.clone(),
@@ -154,6 +163,8 @@ impl Follower {
             data,
             verifications,
             backups,
+            limiter,
+            settings: settings.clone(),
             _database_lock: database_lock,
             _directory_lock: directory_lock,
         })
@@ -162,6 +173,31 @@ impl Follower {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// The same as a URL.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// From now on takes new settings on SIGHUP, and tells the supervisor that the environment names
+    /// how the follower does.
+    pub fn attend(&self, loader: Loader, logging: Logging) -> Result<(), Failure> {
+        let supervisor = Supervisor::from_environment(loader.environment());
+        let reloader = Reloader::new(loader, &self.settings)
+            .with(Moving {
+                shared: self.app.shared.clone(),
+                sources: self.app.sources.clone(),
+                operator: self.operator,
+            })
+            .with(self.limiter.clone())
+            .with_some(self.server.tls().cloned())
+            .with(logging);
+        let status = format!("mirrors {} at {}", self.app.sources[0].url(), self.url());
+        let pulse = self.app.shared.pulse.clone();
+        supervisor.attend(&self.tasks, reloader, status, move || {
+            std::future::ready(pulse.felt("replication"))
+        })
     }
 
     /// The fingerprint of this follower's own key.
@@ -230,7 +266,7 @@ fn first_facts(upstream: &Upstream, shared: &Shared) -> Facts {
         role: NodeRole::Follower,
         version: env!("CARGO_PKG_VERSION"),
         log: log_facts(shared),
-        leader_url: Some(upstream.leader().url().to_owned()),
+        leader_url: Some(upstream.leader().url()),
         heartbeat_seconds: 60,
         witness_quorum: QuorumRule::default(),
     }
@@ -305,7 +341,7 @@ async fn ask_for_facts(
         let Ok(known) = known else { continue };
         shared.replica().set_heartbeat(known.heartbeat_seconds);
         let leader_url = match known.role {
-            NodeRole::Leader => Some(source.url().to_owned()),
+            NodeRole::Leader => Some(source.url()),
             NodeRole::Follower => known.leader_url.filter(|url| url.len() <= 255),
         };
         facts.send_modify(|facts| {
@@ -367,7 +403,7 @@ async fn status(app: App, own: Fingerprint, operator: Fingerprint) -> Option<Rep
     shared.metrics.incidents(&incidents);
     let upstreams =
         app.sources.iter().zip(&status.upstreams).map(|(source, upstream)| UpstreamStatus {
-            url: source.url().to_owned(),
+            url: source.url(),
             fingerprint: operator,
             last_contact: upstream.last_contact,
             error: upstream.error.map(str::to_owned),

@@ -30,6 +30,7 @@ use diogenes_common::merkle::{Edge, Hash, ProofPlan, TreeRoot, TreeSize};
 use diogenes_common::read::Published;
 use diogenes_common::shutdown::Tasks;
 use diogenes_common::store::{ChainError, LogState, Store, StoreError};
+use diogenes_common::supervisor::Pulse;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::metrics::Metrics;
@@ -78,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) round: watch::Sender<Option<Arc<Accepted>>>,
     /// Wakes the reporter.
     pub(crate) changed: Notify,
+    /// Shows that the stages turn.
+    pub(crate) pulse: Pulse,
     /// Held while evidence is stored.
     latching: tokio::sync::Mutex<()>,
     log: Mutex<Option<Log>>,
@@ -189,6 +192,7 @@ pub(crate) async fn open(setup: Setup) -> Result<(Arc<Shared>, Stages), Failure>
         stored: watch::Sender::new(tree),
         round: watch::Sender::new(round),
         changed: Notify::new(),
+        pulse: Pulse::default(),
         latching: tokio::sync::Mutex::default(),
         log: Mutex::new(chain.log().cloned()),
         replica: Mutex::new(replica),

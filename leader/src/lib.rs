@@ -3,6 +3,7 @@
 //! A request becomes a typed command; the sequencer decides the commands of a batch in order,
 //! commits them, signs what is durable and answers. See `docs/architecture.md`.
 
+mod alive;
 mod anchor;
 mod app;
 mod attestations;

@@ -11,7 +11,7 @@ use diogenes_common::backup::{self, Scheduled};
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::config::{
     APPEND_POLICY, DATA_DIR, ENDORSEMENT_ACTIVATION_DELAY_SECONDS, HEARTBEAT, LEGACY_CHALLENGE,
-    LISTEN, MAX_QUIET, MIN_FREE, OPERATOR_TOKEN, REQUIRE_KEY_PROOF, Settings,
+    LISTEN, Loader, MAX_QUIET, MIN_FREE, OPERATOR_TOKEN, REQUIRE_KEY_PROOF, Settings,
 };
 use diogenes_common::describe::{describe, limited};
 use diogenes_common::exit::Failure;
@@ -23,16 +23,20 @@ use diogenes_common::read::{
     self, Facts, GraphSetup, LogFacts, Published, Reads, Setup, StatusBoard,
 };
 use diogenes_common::schedule::Ticks;
+use diogenes_common::reload::Reloader;
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::{Class, Limiter};
+use diogenes_common::server::tls::Tls;
 use diogenes_common::shutdown::Tasks;
-use diogenes_common::telemetry;
+use diogenes_common::supervisor::Supervisor;
+use diogenes_common::telemetry::{self, Logging};
 use diogenes_common::wire::node::{NodeRole, QuorumRule};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::alive::alive;
 use crate::app::{App, Parts as AppParts};
 use crate::attestations;
 use crate::auth::{self, Auth, OperatorToken};
@@ -84,6 +88,7 @@ impl Leader {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Result<Self, Failure> {
+        let tls = Tls::from_settings(settings, clock.clone())?;
         let booted = boot::boot(settings, options.accept_size, &*clock).await?;
         let verifications = read::verify_schedule(settings).await?;
         let backups = Scheduled::of(settings).await?;
@@ -94,7 +99,8 @@ impl Leader {
             HttpsPolicy::from_settings(settings),
             node_metrics.clone(),
         )
-        .await?;
+        .await?
+        .with_tls(tls);
         let Booted { data, store, operator, opened, not_signing, is_new, floor, .. } = booted;
         let token = token(settings, &data)?;
         let vkey = log_vkey(&opened.head.origin, &operator);
@@ -191,6 +197,24 @@ impl Leader {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// The same as a URL.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// From now on takes new settings on SIGHUP, and tells the supervisor that the environment names
+    /// how the leader does.
+    pub fn attend(&self, loader: Loader, logging: Logging) -> Result<(), Failure> {
+        let supervisor = Supervisor::from_environment(loader.environment());
+        let reloader = Reloader::new(loader, &self.settings)
+            .with(self.app.limiter.clone())
+            .with_some(self.server.tls().cloned())
+            .with(logging);
+        let status = format!("leads {} at {}", self.origin(), self.url());
+        let app = self.app.clone();
+        supervisor.attend(&self.tasks, reloader, status, move || alive(app.clone()))
     }
 
     /// Whether this start made the log.

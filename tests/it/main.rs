@@ -24,6 +24,7 @@ mod graph;
 mod identity_model;
 mod keys;
 mod lies;
+mod listen;
 mod metrics_doc;
 mod people;
 mod random;

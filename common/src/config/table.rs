@@ -96,6 +96,10 @@ settings! {
     ENFORCE_HTTPS: bool = "ENFORCE_HTTPS", Default::Same("true"), ALL;
     /// The networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto count.
     TRUSTED_PROXIES: Networks = "TRUSTED_PROXIES", Default::Same(""), ALL;
+    /// The certificate that the listener shows, a chain in PEM; with `TLS_KEY` it speaks HTTPS itself.
+    TLS_CERT: Option<PathBuf> = "TLS_CERT", Default::Same(""), ALL;
+    /// The certificate's private key in PEM (mode 0600).
+    TLS_KEY: Option<PathBuf> = "TLS_KEY", Default::Same(""), ALL;
     /// Whether other nodes may be dialled over plain http beyond this machine.
     ALLOW_HTTP: bool = "DIOGENES_ALLOW_HTTP", Default::Same("false"), ALL;
     /// Reads of the log for each address and minute; 0 is no limit.

@@ -6,7 +6,7 @@ use http::header::{HOST, HeaderMap, HeaderName};
 use http::uri::Authority;
 use http::{Method, Uri};
 
-use crate::config::{ENFORCE_HTTPS, Networks, Settings, TRUSTED_PROXIES};
+use crate::config::{ENFORCE_HTTPS, Networks, Settings, TLS_CERT, TRUSTED_PROXIES};
 use crate::exit::Failure;
 
 /// Who must use HTTPS, and which peers may speak for others.
@@ -14,6 +14,7 @@ use crate::exit::Failure;
 pub struct HttpsPolicy {
     enforce: bool,
     trusted: Networks,
+    own_tls: bool,
 }
 
 /// What becomes of a request before anything else looks at it.
@@ -40,23 +41,33 @@ const EXEMPT: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 impl HttpsPolicy {
     /// A policy.
     pub fn new(enforce: bool, trusted: Networks) -> Self {
-        Self { enforce, trusted }
+        Self { enforce, trusted, own_tls: false }
     }
 
     /// The policy that the settings describe.
     pub fn from_settings(settings: &Settings) -> Self {
         Self::new(settings.value(&ENFORCE_HTTPS), settings.value(&TRUSTED_PROXIES))
+            .with_own_tls(settings.value(&TLS_CERT).is_some())
+    }
+
+    /// The same for a listener that speaks TLS itself, so that every request comes over HTTPS; or
+    /// for one that does not.
+    #[must_use]
+    pub fn with_own_tls(self, own_tls: bool) -> Self {
+        Self { own_tls, ..self }
     }
 
     /// Refuses a listener that could never be reached over HTTPS although that is enforced.
     pub fn check_listener(&self, listen: SocketAddr) -> Result<(), Failure> {
-        if !self.enforce || !self.trusted.is_empty() || listen.ip().is_loopback() {
+        let is_reachable = self.own_tls || !self.trusted.is_empty();
+        if !self.enforce || is_reachable || listen.ip().is_loopback() {
             return Ok(());
         }
         Err(Failure::unsafe_state(
             "https_unreachable",
             format!("{listen} is open to the network, but nothing there speaks HTTPS"),
-            "put a TLS proxy in front and name it in TRUSTED_PROXIES, or set ENFORCE_HTTPS=false",
+            "set TLS_CERT and TLS_KEY, or put a TLS proxy in front and name it in TRUSTED_PROXIES, \
+             or set ENFORCE_HTTPS=false",
         ))
     }
 
@@ -65,8 +76,11 @@ impl HttpsPolicy {
         self.trusted.contains(peer)
     }
 
-    /// Judges a request by its peer and headers; nothing here listens with TLS itself.
+    /// Judges a request by the listener, its peer and its headers.
     pub fn judge(&self, peer: IpAddr, method: &Method, uri: &Uri, headers: &HeaderMap) -> Ruling {
+        if self.own_tls {
+            return Ruling::Secure;
+        }
         let forwarded = last_item(headers, &X_FORWARDED_PROTO);
         let is_https = forwarded.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
         if is_https && self.trusts(peer) {
@@ -277,5 +291,18 @@ mod tests {
         assert_eq!(policy(true, "").check_listener(local), Ok(()));
         assert_eq!(policy(true, "10.0.0.0/8").check_listener(open), Ok(()));
         assert_eq!(policy(false, "").check_listener(open), Ok(()));
+        assert_eq!(policy(true, "").with_own_tls(true).check_listener(open), Ok(()));
+    }
+
+    #[test]
+    fn whatever_comes_over_our_own_tls_is_https() {
+        let own = policy(true, "").with_own_tls(true);
+        for pairs in [&[PUBLIC][..], &[PUBLIC, HTTP], &[PUBLIC, HTTPS], &[]] {
+            let stranger = "192.0.2.1".parse().unwrap();
+            let ruling =
+                own.judge(stranger, &Method::POST, &Uri::from_static("/a"), &headers(pairs));
+
+            assert_eq!(ruling, Ruling::Secure, "{pairs:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ use crate::config::{
     RATE_LIMIT_API_QUERY, RATE_LIMIT_ATTESTATION_EVENT, RATE_LIMIT_ENDORSEMENT_OFFER,
     RATE_LIMIT_FEDERATION, RATE_LIMIT_KEY_REGISTRATION, RATE_LIMIT_LOG_READ, Settings,
 };
+use crate::exit::Failure;
+use crate::reload::{Prepared, Reloadable};
 
 /// Which limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,7 +87,15 @@ type Exempt = dyn Fn(&HeaderMap) -> bool + Send + Sync;
 
 struct Shared {
     exempt: Box<Exempt>,
-    classes: [Option<Counter>; 6],
+    classes: RwLock<Arc<Classes>>,
+    room: usize,
+}
+
+/// The limits and what was counted under them: exchanged as a whole, because a counter knows times
+/// only from its own beginning.
+struct Classes {
+    limits: [u32; 6],
+    counters: [Option<Counter>; 6],
     store: Arc<Store>,
 }
 
@@ -93,8 +103,14 @@ struct Counter {
     governor: RateLimiter<Key, Counted, DefaultClock, StateInformationMiddleware>,
     class: Class,
     limit: u32,
-    limit_value: HeaderValue,
-    policy_value: HeaderValue,
+    told: Told,
+}
+
+/// What headers say of a limit whoever asks; clones are cheap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    limit: HeaderValue,
+    policy: HeaderValue,
 }
 
 /// What a limit says about one request.
@@ -105,6 +121,7 @@ pub struct Verdict {
     remaining: u32,
     reset: u64,
     allowed: bool,
+    told: Told,
 }
 
 impl Limiter {
@@ -113,15 +130,7 @@ impl Limiter {
         settings: &Settings,
         exempt: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let limits = Class::ALL.map(|class| match class {
-            Class::Log => settings.value(&RATE_LIMIT_LOG_READ),
-            Class::Federation => settings.value(&RATE_LIMIT_FEDERATION),
-            Class::Query => settings.value(&RATE_LIMIT_API_QUERY),
-            Class::KeyRegistration => settings.value(&RATE_LIMIT_KEY_REGISTRATION),
-            Class::EndorsementOffer => settings.value(&RATE_LIMIT_ENDORSEMENT_OFFER),
-            Class::AttestationEvent => settings.value(&RATE_LIMIT_ATTESTATION_EVENT),
-        });
-        Self::new(limits, MAX_ADDRESSES, exempt)
+        Self::new(limits(settings), MAX_ADDRESSES, exempt)
     }
 
     /// No limits: for what only looks at the routes.
@@ -134,11 +143,12 @@ impl Limiter {
         room: usize,
         exempt: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let store = Arc::new(Store::with_room(room));
-        let classes = std::array::from_fn(|i| {
-            NonZeroU32::new(limits[i]).map(|limit| Counter::new(Class::ALL[i], limit, &store))
-        });
-        Self(Arc::new(Shared { exempt: Box::new(exempt), classes, store }))
+        let classes = RwLock::new(Arc::new(Classes::new(limits, room)));
+        Self(Arc::new(Shared { exempt: Box::new(exempt), classes, room }))
+    }
+
+    fn classes(&self) -> Arc<Classes> {
+        self.0.classes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A layer for the routes of one class: counts, refuses with 429, and adds the headers.
@@ -152,19 +162,9 @@ impl Limiter {
     /// exempt.
     pub fn take(&self, class: Class, client: IpAddr, events: u32) -> Result<(), Problem> {
         match self.count(class, client, events) {
-            Some(verdict) if !verdict.allowed => Err(self.refusal(&verdict)),
+            Some(verdict) if !verdict.allowed => Err(verdict.refusal()),
             _ => Ok(()),
         }
-    }
-
-    /// 429 with the headers of the limit that was reached.
-    fn refusal(&self, verdict: &Verdict) -> Problem {
-        let mut headers = HeaderMap::new();
-        self.add_headers(verdict, &mut headers);
-        headers.into_iter().fold(verdict.problem(), |problem, (name, value)| match name {
-            Some(name) => problem.header(name, value),
-            None => problem,
-        })
     }
 
     /// Counts events of a request, unless requests with such headers are never limited.
@@ -178,30 +178,63 @@ impl Limiter {
         if (self.0.exempt)(headers) { Ok(()) } else { self.take(class, client, events) }
     }
 
-    fn counter(&self, class: Class) -> Option<&Counter> {
-        self.0.classes.iter().flatten().find(|counter| counter.class == class)
-    }
-
     fn count(&self, class: Class, client: IpAddr, events: u32) -> Option<Verdict> {
-        let counter = self.counter(class)?;
+        let classes = self.classes();
+        let counter = classes.counters.iter().flatten().find(|counter| counter.class == class)?;
         let verdict = counter.count(client, NonZeroU32::new(events)?);
-        if self.0.store.is_crowded.swap(false, Ordering::Relaxed) {
+        if classes.store.is_crowded.swap(false, Ordering::Relaxed) {
             counter.governor.retain_recent();
         }
         Some(verdict)
     }
+}
 
-    fn add_headers(&self, verdict: &Verdict, headers: &mut HeaderMap) {
-        let Some(counter) = self.counter(verdict.class) else { return };
-        let Verdict { class, remaining, reset, .. } = *verdict;
-        let state = format!("\"{}\";r={remaining};t={reset}", class.name());
-        if let Ok(state) = HeaderValue::try_from(state) {
-            headers.insert(RATE_LIMIT, state);
+/// The limit of each class, in their order.
+fn limits(settings: &Settings) -> [u32; 6] {
+    Class::ALL.map(|class| match class {
+        Class::Log => settings.value(&RATE_LIMIT_LOG_READ),
+        Class::Federation => settings.value(&RATE_LIMIT_FEDERATION),
+        Class::Query => settings.value(&RATE_LIMIT_API_QUERY),
+        Class::KeyRegistration => settings.value(&RATE_LIMIT_KEY_REGISTRATION),
+        Class::EndorsementOffer => settings.value(&RATE_LIMIT_ENDORSEMENT_OFFER),
+        Class::AttestationEvent => settings.value(&RATE_LIMIT_ATTESTATION_EVENT),
+    })
+}
+
+impl Classes {
+    fn new(limits: [u32; 6], room: usize) -> Self {
+        let store = Arc::new(Store::with_room(room));
+        let counters = std::array::from_fn(|i| {
+            NonZeroU32::new(limits[i]).map(|limit| Counter::new(Class::ALL[i], limit, &store))
+        });
+        Self { limits, counters, store }
+    }
+}
+
+impl Reloadable for Limiter {
+    fn takes(&self) -> &'static [&'static str] {
+        const {
+            &[
+                RATE_LIMIT_LOG_READ.row().name,
+                RATE_LIMIT_FEDERATION.row().name,
+                RATE_LIMIT_API_QUERY.row().name,
+                RATE_LIMIT_KEY_REGISTRATION.row().name,
+                RATE_LIMIT_ENDORSEMENT_OFFER.row().name,
+                RATE_LIMIT_ATTESTATION_EVENT.row().name,
+            ]
         }
-        headers.insert(RATE_LIMIT_POLICY, counter.policy_value.clone());
-        headers.insert(X_LIMIT, counter.limit_value.clone());
-        headers.insert(X_REMAINING, HeaderValue::from(remaining));
-        headers.insert(X_RESET, HeaderValue::from(reset));
+    }
+
+    fn prepare(&self, settings: &Settings) -> Result<Prepared, Failure> {
+        let (shared, limits) = (self.0.clone(), limits(settings));
+        let is_same = self.classes().limits == limits;
+        Ok(Prepared::new(move || {
+            // Who reached a limit that stays must not be let in by a reload.
+            if !is_same {
+                let classes = Arc::new(Classes::new(limits, shared.room));
+                *shared.classes.write().unwrap_or_else(PoisonError::into_inner) = classes;
+            }
+        }))
     }
 }
 
@@ -223,8 +256,10 @@ impl Counter {
             governor,
             class,
             limit: limit.get(),
-            limit_value: HeaderValue::from(limit.get()),
-            policy_value: HeaderValue::try_from(policy).expect("names and numbers are ASCII"),
+            told: Told {
+                limit: HeaderValue::from(limit.get()),
+                policy: HeaderValue::try_from(policy).expect("names and numbers are ASCII"),
+            },
         }
     }
 
@@ -236,6 +271,7 @@ impl Counter {
             remaining,
             reset,
             allowed,
+            told: self.told.clone(),
         };
         match self.governor.check_key_n(&key, events) {
             Ok(Ok(state)) => {
@@ -255,6 +291,28 @@ impl Counter {
 }
 
 impl Verdict {
+    fn add_headers(&self, headers: &mut HeaderMap) {
+        let Self { class, remaining, reset, told, .. } = self;
+        let state = format!("\"{}\";r={remaining};t={reset}", class.name());
+        if let Ok(state) = HeaderValue::try_from(state) {
+            headers.insert(RATE_LIMIT, state);
+        }
+        headers.insert(RATE_LIMIT_POLICY, told.policy.clone());
+        headers.insert(X_LIMIT, told.limit.clone());
+        headers.insert(X_REMAINING, HeaderValue::from(*remaining));
+        headers.insert(X_RESET, HeaderValue::from(*reset));
+    }
+
+    /// 429 with the headers of the limit that was reached.
+    fn refusal(&self) -> Problem {
+        let mut headers = HeaderMap::new();
+        self.add_headers(&mut headers);
+        headers.into_iter().fold(self.problem(), |problem, (name, value)| match name {
+            Some(name) => problem.header(name, value),
+            None => problem,
+        })
+    }
+
     fn problem(&self) -> Problem {
         let Self { class, limit, reset, .. } = self;
         let seconds = class.window().as_secs();
@@ -313,7 +371,7 @@ where
         };
         let Some(verdict) = verdict else { return Box::pin(self.inner.call(request)) };
         if !verdict.allowed {
-            let refusal = axum::response::IntoResponse::into_response(limiter.refusal(&verdict));
+            let refusal = axum::response::IntoResponse::into_response(verdict.refusal());
             return Box::pin(std::future::ready(Ok(refusal)));
         }
         let answer = self.inner.call(request);
@@ -321,7 +379,7 @@ where
             let mut response = answer.await?;
             // Of a route's limit and one of events, the one that was reached is told.
             if !response.headers().contains_key(RATE_LIMIT) {
-                limiter.add_headers(&verdict, response.headers_mut());
+                verdict.add_headers(response.headers_mut());
             }
             Ok(response)
         })
@@ -435,6 +493,8 @@ impl ShrinkableKeyedStateStore<Key> for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Environment, Flags};
+    use crate::files::Role;
 
     fn limiter(limits: [u32; 6], room: usize) -> Limiter {
         Limiter::new(limits, room, |headers| headers.contains_key("authorization"))
@@ -490,7 +550,7 @@ mod tests {
             .map(|i| limits.count(Class::Log, IpAddr::from(i.to_be_bytes()), 1).unwrap().allowed)
             .collect();
 
-        assert!(Counted(limits.0.store.clone()).len() <= 64);
+        assert!(Counted(limits.classes().store.clone()).len() <= 64);
         assert!(verdicts[0]);
         assert!(verdicts[1000..].iter().filter(|allowed| !**allowed).count() > 900);
     }
@@ -501,12 +561,32 @@ mod tests {
         let mut headers = HeaderMap::new();
 
         let verdict = limits.count(Class::Log, ip("192.0.2.1"), 1).unwrap();
-        limits.add_headers(&verdict, &mut headers);
+        verdict.add_headers(&mut headers);
 
         assert_eq!(headers[RATE_LIMIT], "\"log\";r=59;t=1");
         assert_eq!(headers[RATE_LIMIT_POLICY], "\"log\";q=60;w=60");
         assert_eq!(headers[X_LIMIT], "60");
         assert_eq!(headers[X_REMAINING], "59");
         assert_eq!(headers[X_RESET], "1");
+    }
+
+    #[test]
+    fn new_limits_count_from_then_on_and_the_same_limits_change_nothing() {
+        let settings = |limit: &'static str| {
+            let pairs = [("HOME", "/h"), ("RATE_LIMIT_LOG_READ", limit)];
+            Settings::load(Role::Leader, Flags::new(), &Environment::of(pairs)).unwrap()
+        };
+        let limits = Limiter::from_settings(&settings("1"), |_| false);
+        let allowed = || limits.count(Class::Log, ip("192.0.2.1"), 1).unwrap().allowed;
+        let take = |limit| limits.prepare(&settings(limit)).unwrap().take();
+        assert!(allowed());
+
+        take("1");
+        assert!(!allowed());
+        take("2");
+        assert!([allowed(), allowed()].iter().all(|allowed| *allowed));
+        assert!(!allowed());
+        take("0");
+        assert_eq!(limits.count(Class::Log, ip("192.0.2.1"), 1), None);
     }
 }

@@ -5,20 +5,20 @@
 //! panics, metrics. Limits are put on groups of routes with [`limits::Limiter::layer`].
 
 pub mod body;
+mod connection;
 pub mod headers;
 pub mod https;
 mod io;
 pub mod limits;
 mod open_files;
 pub mod problem;
+pub mod tls;
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -31,30 +31,28 @@ use futures_util::future::BoxFuture;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
-    HeaderMap, HeaderName, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
 use self::body::Budget;
+use self::connection::{Addresses, accept, serve};
 use self::https::{HttpsPolicy, Ruling};
-use self::io::Guarded;
-use self::limits::Network;
 use self::problem::{Code, Problem, problem_for};
+use self::tls::Tls;
 use crate::exit::Failure;
 use crate::files::{self, FileError};
 use crate::shutdown::Tasks;
 use crate::telemetry::Metrics;
+use crate::trace::Tracer;
 
 /// What a server grants its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +61,16 @@ pub struct Bounds {
     pub connections: usize,
     /// Connections at once of one address; loopback and trusted proxies are exempt.
     pub connections_per_address: usize,
+    /// Time for the handshake of TLS.
+    pub handshake: Duration,
     /// Time for the head of each request.
     pub head: Duration,
     /// Time in which a client must take some of an answer.
     pub progress: Duration,
-    /// Time for what is being answered when the node stops.
+    /// Time in which a node that stops still takes requests, each the last of its connection, so
+    /// that none is lost that was on its way.
+    pub farewell: Duration,
+    /// Time after that for what is being answered.
     pub drain: Duration,
 }
 
@@ -76,8 +79,10 @@ impl Default for Bounds {
         Self {
             connections: 4096,
             connections_per_address: 256,
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             progress: Duration::from_secs(30),
+            farewell: Duration::from_millis(300),
             drain: Duration::from_secs(10),
         }
     }
@@ -93,6 +98,7 @@ pub struct Server {
     address: SocketAddr,
     bounds: Bounds,
     https: HttpsPolicy,
+    tls: Option<Tls>,
     metrics: Metrics,
 }
 
@@ -113,7 +119,7 @@ impl Server {
         };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, bounds: Bounds::default(), https, metrics })
+        Ok(Self { listener, address, bounds: Bounds::default(), https, tls: None, metrics })
     }
 
     /// Grants other bounds than the usual ones.
@@ -123,28 +129,52 @@ impl Server {
         self
     }
 
+    /// Speaks TLS with this certificate, or plain HTTP without one.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        let https = self.https.with_own_tls(tls.is_some());
+        Self { tls, https, ..self }
+    }
+
+    /// The certificate that it shows, if it speaks TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
     /// Where it listens: with port 0, the port that it was given.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// The same as a URL.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.address)
+    }
+
     /// Answers requests until the node stops, then finishes those that it has begun.
     pub async fn run(self, router: Router, tasks: &Tasks) -> Result<(), Failure> {
-        let front = Arc::new(Front::new(router, self.https, self.metrics)?);
+        let front = Arc::new(Front::new(router, self.https, self.metrics, tasks.token())?);
         let mut bounds = self.bounds;
         bounds.connections =
             open_files::connections_within(bounds.connections, open_files::raise());
         let slots = Arc::new(Semaphore::new(bounds.connections));
         let addresses = Arc::new(Addresses::default());
-        let (open, stop, cut) = (TaskTracker::new(), tasks.token(), CancellationToken::new());
-        while let Some((slot, stream, peer)) = accept(&self.listener, &slots, &stop).await {
+        let (open, cut) = (TaskTracker::new(), CancellationToken::new());
+        let mut last_call = pin!(front.last_call(bounds.farewell));
+        while let Some((slot, stream, peer)) =
+            accept(&self.listener, &slots, last_call.as_mut()).await
+        {
             let address = peer.ip().to_canonical();
             let is_exempt = address.is_loopback() || front.https.trusts(address);
             let limit = if is_exempt { usize::MAX } else { bounds.connections_per_address };
             let Some(place) = addresses.enter(address, limit) else { continue };
-            let (front, stop, cut) = (front.clone(), stop.clone(), cut.clone());
+            let (front, tls, cut) = (front.clone(), self.tls.clone(), cut.clone());
             open.spawn(async move {
-                serve(stream, peer, front, bounds, &stop, &cut).await;
+                tokio::select! {
+                    () = serve(stream, peer, tls, front, bounds) => {}
+                    () = cut.cancelled() => {}
+                }
                 drop((slot, place));
             });
         }
@@ -216,6 +246,11 @@ impl RequestId {
         is_usable.then(|| Self(value.clone()))
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test(id: &'static str) -> Self {
+        Self(HeaderValue::from_static(id))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
@@ -233,19 +268,43 @@ struct Front {
     /// Tells the ids of this start from those of others.
     nonce: u32,
     requests: AtomicU64,
+    tracer: Tracer,
+    stop: CancellationToken,
 }
 
 impl Front {
-    fn new(router: Router, https: HttpsPolicy, metrics: Metrics) -> Result<Self, FileError> {
+    fn new(
+        router: Router,
+        https: HttpsPolicy,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Result<Self, FileError> {
         let router = if router.has_routes() { router.route_layer(NameRoute) } else { router };
         let nonce = u32::from_ne_bytes(files::random()?);
-        let (budget, requests) = (Arc::default(), AtomicU64::new(0));
-        Ok(Self { router, https, metrics, budget, nonce, requests })
+        let (budget, requests, tracer) = (Arc::default(), AtomicU64::new(0), Tracer::new()?);
+        Ok(Self { router, https, metrics, budget, nonce, requests, tracer, stop })
     }
 
-    async fn answer(&self, mut request: http::Request<Incoming>, peer: SocketAddr) -> Response {
-        let start = Instant::now();
+    /// Waits until nothing new is taken any more.
+    async fn last_call(&self, farewell: Duration) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(farewell).await;
+    }
+
+    /// Answers a request as a step of its caller's trace, or of one that begins with it.
+    async fn answer(&self, request: http::Request<Incoming>, peer: SocketAddr) -> Response {
         let id = self.request_id(request.headers());
+        let trace = self.tracer.continued(request.headers()).answering(id.clone());
+        trace.scope(self.answer_as(id, request, peer)).await
+    }
+
+    async fn answer_as(
+        &self,
+        id: RequestId,
+        mut request: http::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response {
+        let start = Instant::now();
         let ruling =
             self.https.judge(peer.ip(), request.method(), request.uri(), request.headers());
         let method = request.method().clone();
@@ -261,7 +320,7 @@ impl Front {
                     budget: self.budget.clone(),
                 };
                 request.extensions_mut().insert(caller);
-                self.route(request, &id).await
+                self.route(request).await
             }
         };
         tell_problem(&mut response, &id);
@@ -270,7 +329,6 @@ impl Front {
         let status = response.status();
         self.metrics.request(route, &method, status.as_str(), took);
         tracing::debug!(
-            request.id = id.as_str(),
             %method,
             route,
             status = status.as_u16(),
@@ -278,10 +336,13 @@ impl Front {
             "answered"
         );
         add_headers(response.headers_mut(), &method, &ruling, id);
+        if self.stop.is_cancelled() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 
-    async fn route(&self, request: http::Request<Incoming>, id: &RequestId) -> Response {
+    async fn route(&self, request: http::Request<Incoming>) -> Response {
         // A handler that panics has shared nothing but what other requests may see: locks are
         // poisoned, transactions are rolled back.
         let answer = AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await;
@@ -289,7 +350,7 @@ impl Front {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_panic) => {
-                tracing::error!(request.id = id.as_str(), "a handler panicked");
+                tracing::error!("a handler panicked");
                 axum::response::IntoResponse::into_response(Problem::internal())
             }
         }
@@ -411,114 +472,6 @@ where
             }
             Ok(response)
         })
-    }
-}
-
-/// The next connection with its slot; none when the node stops.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    let next = async {
-        // Without a free slot new connections wait in the kernel's queue.
-        let slot = slots.clone().acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => return Some((slot, stream, peer)),
-                Err(error) if is_the_peers(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections for a moment");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => None,
-        accepted = next => accepted,
-    }
-}
-
-fn is_the_peers(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::ConnectionRefused
-    )
-}
-
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    front: Arc<Front>,
-    bounds: Bounds,
-    stop: &CancellationToken,
-    cut: &CancellationToken,
-) {
-    // Small answers must not wait for the client's acknowledgement.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    // HTTP/1.1 alone: over HTTP/2 a client that grants no window holds answers in memory for ever,
-    // and no deadline on the socket sees it.
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(bounds.head).max_buf_size(HEAD_BYTES);
-    let io = TokioIo::new(Guarded::new(stream, bounds.progress));
-    let service = service_fn(move |request| {
-        let front = front.clone();
-        async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
-    });
-    let mut connection = pin!(builder.serve_connection(io, service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = cut.cancelled() => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
-    }
-}
-
-/// How many connections each address has open.
-#[derive(Debug, Default)]
-struct Addresses(Mutex<HashMap<Network, usize>>);
-
-impl Addresses {
-    fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Place> {
-        let network = Network::of(address);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(network).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Place { addresses: self.clone(), network })
-    }
-}
-
-/// A connection's place among those of its address, given back when it is dropped.
-#[derive(Debug)]
-struct Place {
-    addresses: Arc<Addresses>,
-    network: Network,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.network);
-            }
-        }
     }
 }
 

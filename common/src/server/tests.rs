@@ -2,6 +2,7 @@
 
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::body::RawBody;
@@ -9,6 +10,7 @@ use super::limits::Class;
 use super::*;
 use crate::config::{Environment, Flags, Networks, Settings, Value};
 use crate::files::Role;
+use crate::trace::Trace;
 
 struct Running {
     address: SocketAddr,
@@ -279,6 +281,43 @@ async fn a_stop_finishes_what_was_begun_and_takes_nothing_new() {
     assert_eq!(server.server.await.unwrap(), Ok(()));
     assert_eq!(idle.read(&mut [0; 512]).await.unwrap(), 0);
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_that_is_on_its_way_when_the_node_stops_is_answered_as_the_last_one() {
+    let server = start(Bounds::default()).await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET /hello/a HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    assert_ne!(idle.read(&mut [0; 512]).await.unwrap(), 0);
+
+    server.tasks.stop();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let fresh = server.ask("GET", "/hello/b", "").await;
+    idle.write_all(b"GET /hello/a HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+
+    let mut answer = String::new();
+    idle.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(fresh.starts_with("HTTP/1.1 200 "), "{fresh}");
+}
+
+#[tokio::test]
+async fn a_requests_trace_goes_on_where_others_are_asked_on_its_behalf() {
+    let router = Router::new().route(
+        "/trace",
+        get(async || Trace::current().unwrap().header().to_str().unwrap().to_owned()),
+    );
+    let server = start_with(router, Bounds::default(), HttpsPolicy::default()).await;
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let header = format!("traceparent: 00-{id}-00f067aa0ba902b7-01\r\n");
+
+    let continued = server.ask("GET", "/trace", &header).await;
+    let begun = server.ask("GET", "/trace", "traceparent: 00-junk\r\n").await;
+
+    assert!(continued.contains(&format!("00-{id}-")), "{continued}");
+    assert!(!continued.contains("00f067aa0ba902b7"), "the step is the node's own: {continued}");
+    assert!(begun.contains("\r\n\r\n00-") && !begun.contains("junk"), "{begun}");
 }
 
 #[tokio::test]

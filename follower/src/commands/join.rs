@@ -156,7 +156,7 @@ fn own_key(settings: &Settings) -> Result<SigningKey, Failure> {
 fn leader(settings: &Settings, given: Option<&str>) -> Result<(Client, BaseUrl), Failure> {
     match given {
         Some(url) => node(settings, url),
-        None => node(settings, boot::upstream(settings)?.leader().url()),
+        None => node(settings, &boot::upstream(settings)?.leader().url()),
     }
 }
 

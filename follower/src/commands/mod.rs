@@ -13,9 +13,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use diogenes_common::client::{BaseUrl, Client, FetchError};
-use diogenes_common::config::{Environment, Flags, GlobalArgs, Settings};
+use diogenes_common::clock::Clock as _;
+use diogenes_common::clock_system::SystemClock;
+use diogenes_common::config::{Environment, Flags, GlobalArgs, Loader, Settings};
 use diogenes_common::exit::{self, Failure};
 use diogenes_common::files::Role;
+use diogenes_common::server::tls::Identity;
 use diogenes_common::telemetry::{self, LogTo};
 
 use crate::boot;
@@ -115,7 +118,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let flags = cli.global.flags();
     match cli.command {
-        Command::Serve(serve) => serve.run(&load(serve.flags(flags))?),
+        Command::Serve(serve) => serve.run(loader(serve.flags(flags))),
         Command::Register(register) => register.run(&logged(flags)?),
         Command::SetProfile(profile) => profile.run(&logged(flags)?),
         Command::Status(status) => status.run(&logged(flags)?),
@@ -128,6 +131,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Check) => {
             let settings = load(flags)?;
             boot::upstream(&settings)?;
+            Identity::from_settings(&settings, SystemClock.now())?;
             println!("{}", settings.check_summary());
             Ok(())
         }
@@ -150,7 +154,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 fn load(flags: Flags) -> Result<Settings, Failure> {
-    Ok(Settings::load(Role::Follower, flags, &Environment::of_process())?)
+    Ok(loader(flags).load()?)
+}
+
+fn loader(flags: Flags) -> Loader {
+    Loader::new(Role::Follower, flags, Environment::of_process())
 }
 
 /// The settings of a command other than `serve`, which logs to standard error.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::config::{
-    ALLOW_HTTP, DATABASE_URL, FEDERATION_OPERATORS, Flags, LISTEN, POLL, Settings, WORKERS,
+    ALLOW_HTTP, DATABASE_URL, FEDERATION_OPERATORS, Flags, LISTEN, Loader, POLL, WORKERS,
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::shutdown::{self, Tasks};
@@ -44,19 +44,21 @@ impl Serve {
     }
 
     #[expect(clippy::unused_self, reason = "every command has this shape")]
-    pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        telemetry::init_logging(settings, LogTo::Stdout);
+    pub(super) fn run(&self, loader: Loader) -> Result<(), Failure> {
+        let settings = loader.load()?;
+        let logging = telemetry::init_logging(&settings, LogTo::Stdout);
         settings.check_role()?;
         let workers = settings.value(&WORKERS).map(|workers| workers as usize);
         shutdown::block_on(workers, async move {
             let tasks = Tasks::new();
             tasks.stop_on_signals()?;
-            let follower = Follower::start(settings, Arc::new(SystemClock), tasks.clone()).await?;
+            let follower = Follower::start(&settings, Arc::new(SystemClock), tasks.clone()).await?;
             tracing::info!(
                 key.fingerprint = %follower.fingerprint(),
-                "the follower serves at http://{}/",
-                follower.address()
+                "the follower serves at {}",
+                follower.url()
             );
+            follower.attend(loader, logging)?;
             follower.run().await
         })
     }

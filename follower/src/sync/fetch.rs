@@ -129,6 +129,7 @@ impl Fetcher {
     pub(super) async fn run(mut self) -> Result<(), Failure> {
         let tasks = self.shared.tasks.clone();
         while !tasks.is_stopping() {
+            self.shared.pulse.beat();
             let wake = self.plan();
             tokio::select! {
                 () = tasks.stopping() => {}
@@ -293,7 +294,7 @@ impl Fetcher {
     async fn source_failed(&mut self, source: usize, error: &SourceError) {
         self.shared.metrics.fetch_failed(error.class());
         let (fault, asked) = (error.fault(), error.retry_after());
-        let url = self.sources[source].url().to_owned();
+        let url = self.sources[source].url();
         tracing::warn!(source.url = %url, %error, "a source failed");
         let actions = self.failed(source, fault, asked);
         if actions.contains(&Action::Observe) {
@@ -319,13 +320,13 @@ impl Fetcher {
             Feedback::Sound { source } => {
                 if self.retries[source].failures() > 0 {
                     self.retries[source].reset();
-                    prove::recovered(&self.shared, self.sources[source].url()).await;
+                    prove::recovered(&self.shared, &self.sources[source].url()).await;
                 }
             }
             Feedback::Dropped { restart } => self.go_back(Some(restart)),
             Feedback::Faulty { source, restart, fault, detail, exhibit, suspect } => {
                 self.go_back(restart);
-                let url = self.sources[source].url().to_owned();
+                let url = self.sources[source].url();
                 tracing::warn!(source.url = %url, reason = fault.reason(), "refused: {detail}");
                 let proof = match suspect {
                     Some(head) => self.ask_for_proof(&head).await,
@@ -389,7 +390,7 @@ impl Fetcher {
             return Ok(());
         }
         self.flights.clear();
-        let url = self.sources[source].url().to_owned();
+        let url = self.sources[source].url();
         let upto = restart.map(|(_, size)| size);
         if prove::latch(&self.shared, &url, upto, proof).await?.is_none() {
             let retry_at = self.retry_at(source, None);

@@ -1,6 +1,6 @@
 //! One source of the log: another node that answers the replication API.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ const RELAY: Duration = Duration::from_secs(30);
 /// A node that is asked for the log.
 #[derive(Debug)]
 pub(crate) struct Source {
-    url: BaseUrl,
+    url: RwLock<BaseUrl>,
     client: Client,
 }
 
@@ -109,12 +109,24 @@ impl SourceError {
 impl Source {
     /// The node at this URL.
     pub(crate) fn new(url: BaseUrl, client: Client) -> Self {
-        Self { url, client }
+        Self { url: RwLock::new(url), client }
     }
 
     /// Where it is.
-    pub(crate) fn url(&self) -> &str {
-        self.url.as_str()
+    pub(crate) fn url(&self) -> String {
+        self.base().to_string()
+    }
+
+    /// Says that it is somewhere else from now on; true if that is news.
+    pub(crate) fn moved_to(&self, url: BaseUrl) -> bool {
+        let mut known = self.url.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *known != url;
+        *known = url;
+        is_news
+    }
+
+    pub(crate) fn base(&self) -> BaseUrl {
+        self.url.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The entries after an id, decoded: binary unless the source knows only JSON.
@@ -130,7 +142,7 @@ impl Source {
         } else {
             "application/vnd.diogenes.batch, application/json;q=0.5"
         };
-        let asking = self.client.get(&self.url, &path).up_to(BATCH_ANSWER).compressed();
+        let asking = self.client.get(&self.base(), &path).up_to(BATCH_ANSWER).compressed();
         let answer = asking.header(ACCEPT, HeaderValue::from_static(takes)).send().await?;
         let exhibit = Arc::new(Exhibit::from(&answer));
         let media_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -160,7 +172,7 @@ impl Source {
         for_witness: bool,
     ) -> Result<(HeadJson, Arc<Exhibit>), SourceError> {
         let path = if for_witness { "/api/v1/log/sth?for=witness" } else { "/api/v1/log/sth" };
-        let answer = self.client.get(&self.url, path).within(SMALL).send().await?;
+        let answer = self.client.get(&self.base(), path).within(SMALL).send().await?;
         let exhibit = Arc::new(Exhibit::from(&answer));
         match serde_json::from_slice(&answer.body) {
             Ok(head) => Ok((head, exhibit)),
@@ -177,19 +189,19 @@ impl Source {
         second: TreeSize,
     ) -> Result<Consistency, FetchError> {
         let path = format!("/api/v1/log/consistency-proof?first={first}&second={second}");
-        self.client.get(&self.url, &path).within(SMALL).json().await
+        self.client.get(&self.base(), &path).within(SMALL).json().await
     }
 
     /// The checkpoint that the node publishes, as text that nobody verified.
     pub(crate) async fn checkpoint(&self, limit: usize) -> Result<String, FetchError> {
-        let asking = self.client.get(&self.url, "/checkpoint").within(SMALL).up_to(limit);
+        let asking = self.client.get(&self.base(), "/checkpoint").within(SMALL).up_to(limit);
         let answer = asking.send().await?;
         Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// What the node says about itself: advice.
     pub(crate) async fn well_known(&self) -> Result<WellKnown, FetchError> {
-        self.client.get(&self.url, "/.well-known/diogenes").within(SMALL).json().await
+        self.client.get(&self.base(), "/.well-known/diogenes").within(SMALL).json().await
     }
 
     /// Sends JSON that is written already.
@@ -199,7 +211,7 @@ impl Source {
         path: &str,
         body: impl Into<Bytes>,
     ) -> Result<Answer, FetchError> {
-        let asking = self.client.ask(method, &self.url, path).within(RELAY);
+        let asking = self.client.ask(method, &self.base(), path).within(RELAY);
         asking.with_body("application/json", body).send().await
     }
 }

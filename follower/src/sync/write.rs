@@ -308,6 +308,8 @@ impl Writer {
     }
 
     async fn pause(&self, delay: Duration) -> Result<(), Stopped> {
+        // What waits for a database or for space lives.
+        self.shared.pulse.beat();
         tokio::select! {
             () = tokio::time::sleep(delay) => Ok(()),
             () = self.shared.tasks.stopping() => Err(Stopped::Asked),

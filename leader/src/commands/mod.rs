@@ -14,9 +14,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use diogenes_common::config::{Environment, Flags, GlobalArgs, Settings};
+use diogenes_common::clock::Clock as _;
+use diogenes_common::clock_system::SystemClock;
+use diogenes_common::config::{Environment, Flags, GlobalArgs, Loader, Settings};
 use diogenes_common::exit::{self, Failure};
 use diogenes_common::files::Role;
+use diogenes_common::server::tls::Identity;
 use diogenes_common::telemetry::{self, LogTo};
 
 /// The leader of a Diogenes transparency log: the only writer.
@@ -118,7 +121,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let flags = cli.global.flags();
     match cli.command {
-        Command::Serve(serve) => serve.run(load(serve.flags(flags))?),
+        Command::Serve(serve) => serve.run(loader(serve.flags(flags))),
         Command::Init(init) => init.run(&logged(init.flags(flags))?),
         Command::Append(append) => append.run(&logged(flags)?),
         Command::Log(log) => log.run(&logged(flags)?),
@@ -130,7 +133,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Db(db) => db.run(&logged(flags)?),
         Command::RebuildViews(rebuild) => rebuild.run(&logged(flags)?),
         Command::Config(ConfigCommand::Check) => {
-            println!("{}", load(flags)?.check_summary());
+            let settings = load(flags)?;
+            Identity::from_settings(&settings, SystemClock.now())?;
+            println!("{}", settings.check_summary());
             Ok(())
         }
         Command::Config(ConfigCommand::Show { json }) => {
@@ -155,7 +160,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 fn load(flags: Flags) -> Result<Settings, Failure> {
-    Ok(Settings::load(Role::Leader, flags, &Environment::of_process())?)
+    Ok(loader(flags).load()?)
+}
+
+fn loader(flags: Flags) -> Loader {
+    Loader::new(Role::Leader, flags, Environment::of_process())
 }
 
 /// The settings of a command other than `serve`, which logs to standard error.

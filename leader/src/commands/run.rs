@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::config::{
-    DATA_DIR, DATABASE_URL, Flags, HEARTBEAT, LISTEN, ORIGIN, Settings, WORKERS,
+    DATA_DIR, DATABASE_URL, Flags, HEARTBEAT, LISTEN, Loader, ORIGIN, Settings, WORKERS,
 };
 use diogenes_common::exit::Failure;
 use diogenes_common::shutdown::{self, Tasks};
@@ -46,8 +46,9 @@ impl Serve {
             .with(&HEARTBEAT, self.heartbeat.as_ref())
     }
 
-    pub(super) fn run(&self, settings: Settings) -> Result<(), Failure> {
-        telemetry::init_logging(&settings, LogTo::Stdout);
+    pub(super) fn run(&self, loader: Loader) -> Result<(), Failure> {
+        let settings = loader.load()?;
+        let logging = telemetry::init_logging(&settings, LogTo::Stdout);
         settings.check_role()?;
         let options = Options { accept_size: self.accept_size, accept_clock: self.accept_clock };
         let workers = settings.value(&WORKERS).map(|workers| workers as usize);
@@ -63,12 +64,9 @@ impl Serve {
                     "made a new log; keep a copy of operator.pem: it is the log"
                 );
             }
-            tracing::info!(
-                origin = leader.origin(),
-                "the leader serves at http://{}/",
-                leader.address()
-            );
+            tracing::info!(origin = leader.origin(), "the leader serves at {}", leader.url());
             tasks.stop_on_signals()?;
+            leader.attend(loader, logging)?;
             leader.run().await
         })
     }

@@ -82,7 +82,8 @@ impl Asking {
                 let _ = rounds.changed().await;
                 continue;
             };
-            let (verdict, answer) = match self.put(&named, old).await {
+            let asked = named.trace.clone().scope(self.put(&named, old));
+            let (verdict, answer) = match asked.await {
                 Ok(heard) => heard,
                 Err(error) => {
                     self.failed(&error, None).await;
@@ -106,7 +107,7 @@ impl Asking {
         old: TreeSize,
     ) -> Result<(Verdict, Result<Answer, FetchError>), StoreError> {
         let (app, Asked { name, vkey, url, client }) = (&self.app, &self.witness);
-        let Named { round, snapshot } = named;
+        let Named { round, snapshot, .. } = named;
         let proof = consistency_proof(&app.store, snapshot, old, round.size()).await?;
         let body = http::body(old, &proof, round.note());
         let answer = http::add_checkpoint(client, url, body).await;

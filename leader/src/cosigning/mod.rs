@@ -18,6 +18,7 @@ use diogenes_common::note::Vkey;
 use diogenes_common::policy::Policy;
 use diogenes_common::read::Snapshot;
 use diogenes_common::store::{Cosignature, Store, StoreError};
+use diogenes_common::trace::{Trace, Tracer};
 use publication::Round;
 use tokio::sync::{Notify, watch};
 
@@ -32,6 +33,8 @@ struct Named {
     round: Arc<Round>,
     /// From which the proofs up to it come.
     snapshot: Arc<Snapshot>,
+    /// Everybody who is asked for it is asked as part of this.
+    trace: Trace,
 }
 
 /// A witness of the policy and what it did.
@@ -47,6 +50,7 @@ pub(crate) struct Cosigning {
     policy: Option<Arc<Policy>>,
     /// How far apart rounds are at least.
     spacing: Duration,
+    tracer: Tracer,
     /// The round whose checkpoint is to be cosigned.
     round: watch::Sender<Option<Named>>,
     /// The largest size that a quorum of the policy cosigned.
@@ -62,6 +66,7 @@ impl Cosigning {
         Self {
             policy: decided.policy.clone(),
             spacing: decided.spacing,
+            tracer: decided.tracer.clone(),
             round: watch::Sender::new(None),
             quorum_size: watch::Sender::default(),
             witnessed: watch::Sender::default(),
@@ -108,7 +113,7 @@ impl Cosigning {
 
     /// Has witnesses asked for this round from now on.
     pub(crate) fn ask_for(&self, round: Arc<Round>, snapshot: Arc<Snapshot>) {
-        self.round.send_replace(Some(Named { round, snapshot }));
+        self.round.send_replace(Some(Named { round, snapshot, trace: self.tracer.root() }));
     }
 
     /// Notes the largest size that a quorum cosigned.

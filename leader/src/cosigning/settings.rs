@@ -13,6 +13,7 @@ use diogenes_common::config::{
 use diogenes_common::exit::Failure;
 use diogenes_common::note::Vkey;
 use diogenes_common::policy::{MAX_POLICY_BYTES, Policy, PolicyWitness};
+use diogenes_common::trace::Tracer;
 
 /// What the operator decided about cosignatures.
 pub(crate) struct Decided {
@@ -25,6 +26,8 @@ pub(crate) struct Decided {
     pub(super) spacing: Duration,
     /// The witnesses that are asked.
     pub(crate) asked: Vec<Asked>,
+    /// Begins a trace for each round.
+    pub(super) tracer: Tracer,
 }
 
 /// A witness that is asked to cosign.
@@ -43,9 +46,10 @@ pub(crate) struct Asked {
 impl Decided {
     /// Reads the policy file that the settings name; it must be for the log of this key.
     pub(crate) fn from_settings(settings: &Settings, log: &Vkey) -> Result<Self, Failure> {
-        let mode = settings.value(&WITNESS_MODE);
+        let (mode, tracer) = (settings.value(&WITNESS_MODE), Tracer::new()?);
         let Some(path) = settings.value(&WITNESS_POLICY) else {
-            return Ok(Self { policy: None, mode, spacing: Duration::ZERO, asked: Vec::new() });
+            let (spacing, asked) = (Duration::ZERO, Vec::new());
+            return Ok(Self { policy: None, mode, spacing, asked, tracer });
         };
         let policy = read(&path)?;
         if !is_for(&policy, log) {
@@ -59,7 +63,7 @@ impl Decided {
         let reach = if is_plain { Reach::ConfiguredHttp } else { Reach::Configured };
         let asked = asked(&policy, &path, reach)?;
         let spacing = settings.value(&WITNESS_ROUND_SPACING);
-        Ok(Self { policy: Some(Arc::new(policy)), mode, spacing, asked })
+        Ok(Self { policy: Some(Arc::new(policy)), mode, spacing, asked, tracer })
     }
 }
 

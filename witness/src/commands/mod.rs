@@ -22,14 +22,15 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use diogenes_common::clock::Clock;
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::config::{
-    ALLOW_HTTP, DATA_DIR, Environment, Flags, GlobalArgs, Settings, WITNESS_NAME, WITNESS_OPERATOR,
-    WORKERS,
+    ALLOW_HTTP, DATA_DIR, Environment, Flags, GlobalArgs, Loader, Settings, WITNESS_NAME,
+    WITNESS_OPERATOR, WORKERS,
 };
 use diogenes_common::exit::{self, Failure};
 use diogenes_common::files::{self, Role};
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::note::KeyName;
-use diogenes_common::telemetry::{self, LogTo};
+use diogenes_common::server::tls::Identity;
+use diogenes_common::telemetry::{self, LogTo, Logging};
 use serde::Serialize;
 
 use crate::agent::Agent;
@@ -195,11 +196,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Proof(command) => command.run(json),
         Command::Export(command) => command.run(json),
         Command::Config(ConfigCommand::Check) => {
-            println!("{}", load(flags)?.check_summary());
+            let settings = loader(flags).load()?;
+            Identity::from_settings(&settings, SystemClock.now())?;
+            println!("{}", settings.check_summary());
             Ok(())
         }
         Command::Config(ConfigCommand::Show) => {
-            let settings = load(flags)?;
+            let settings = loader(flags).load()?;
             if json {
                 print_json(&settings.show_json());
             } else {
@@ -220,22 +223,25 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-fn load(flags: Flags) -> Result<Settings, Failure> {
-    Ok(Settings::load(Role::Witness, flags, &Environment::of_process())?)
+fn loader(flags: Flags) -> Loader {
+    Loader::new(Role::Witness, flags, Environment::of_process())
 }
 
 /// What every command works with.
 struct Bench {
+    loader: Loader,
     settings: Settings,
+    logging: Logging,
     clock: Arc<dyn Clock>,
     json: bool,
 }
 
 impl Bench {
     fn load(flags: Flags, to: LogTo, json: bool) -> Result<Self, Failure> {
-        let settings = load(flags)?;
-        telemetry::init_logging(&settings, to);
-        Ok(Self { settings, clock: Arc::new(SystemClock), json })
+        let loader = loader(flags);
+        let settings = loader.load()?;
+        let logging = telemetry::init_logging(&settings, to);
+        Ok(Self { loader, settings, logging, clock: Arc::new(SystemClock), json })
     }
 
     /// This witness, which is made at first use.

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use diogenes_common::config::{Schedule, Value};
 use diogenes_common::exit::Failure;
+use diogenes_common::reload::Reloader;
 use diogenes_common::retry::Retry;
 use diogenes_common::shutdown::Tasks;
+use diogenes_common::supervisor::{Pulse, Supervisor};
+use diogenes_common::trace::{Trace, Tracer};
 use tokio::sync::watch;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
@@ -51,6 +54,7 @@ impl Run {
              authorize-witness {}",
             home.key().fingerprint().short()
         );
+        let tracer = Tracer::new()?;
         bench.block_on(async {
             let tasks = Tasks::new();
             tasks.stop_on_signals()?;
@@ -61,16 +65,30 @@ impl Run {
                 scheduler = Some(start(schedule, sender).await.map_err(|e| not_a_schedule(&e))?);
                 ticks = Some(receiver);
             }
-            for agent in agents {
+            let pulses: Vec<_> = agents.iter().map(|_| Pulse::default()).collect();
+            for (agent, pulse) in agents.into_iter().zip(&pulses) {
                 let pace = ticks.clone().map_or(Pace::Every(interval), Pace::At);
-                tasks.spawn_essential("witness", watch_log(agent, pace, tasks.clone()));
+                let watch = Watch { agent, pace, pulse: pulse.clone(), tracer: tracer.clone() };
+                tasks.spawn_essential("witness", watch.run(tasks.clone()));
             }
+            self.attend(bench, &tasks, pulses)?;
             let end = tasks.finish(GRACE).await;
             if let Some(mut scheduler) = scheduler {
                 // The process ends in any case.
                 let _stopped = scheduler.shutdown().await;
             }
             end
+        })
+    }
+
+    fn attend(&self, bench: &Bench, tasks: &Tasks, pulses: Vec<Pulse>) -> Result<(), Failure> {
+        let supervisor = Supervisor::from_environment(bench.loader.environment());
+        let reloader =
+            Reloader::new(bench.loader.clone(), &bench.settings).with(bench.logging.clone());
+        let status = format!("watches {}", self.server.join(", "));
+        supervisor.attend(tasks, reloader, status, move || {
+            let felt = pulses.iter().map(|pulse| pulse.felt("the watching of a log"));
+            std::future::ready(felt.collect::<Vec<_>>().into_iter().collect())
         })
     }
 
@@ -124,58 +142,68 @@ fn not_a_schedule(error: &JobSchedulerError) -> Failure {
     Failure::usage(format!("--schedule: {error}"), "like \"0 */5 * * * *\"")
 }
 
-/// Makes rounds until the node stops or going on would be unsafe.
-async fn watch_log<T: Transport>(
-    mut agent: Agent<T>,
-    mut pace: Pace,
-    tasks: Tasks,
-) -> Result<(), Failure> {
-    let mut retry = Retry::new(FIRST_RETRY);
-    let mut last_reason = None;
-    loop {
-        let outcome = tokio::select! {
-            outcome = agent.round(Occasion::Scheduled) => outcome,
-            () = tasks.stopping() => return Ok(()),
-        };
-        let mut pause = None;
-        match outcome {
-            Ok(round) => {
-                retry.reset();
-                last_reason = None;
-                report(&agent, &round);
+/// The watching of one log.
+struct Watch<T> {
+    agent: Agent<T>,
+    pace: Pace,
+    /// Shows that it goes on.
+    pulse: Pulse,
+    /// Begins a trace for each round.
+    tracer: Tracer,
+}
+
+impl<T: Transport> Watch<T> {
+    /// Makes rounds until the node stops or going on would be unsafe.
+    async fn run(mut self, tasks: Tasks) -> Result<(), Failure> {
+        let mut retry = Retry::new(FIRST_RETRY);
+        let mut last_reason = None;
+        let pulse = self.pulse.clone();
+        loop {
+            let trace = self.tracer.root();
+            let round = trace.clone().scope(self.agent.round(Occasion::Scheduled));
+            let outcome = tokio::select! {
+                outcome = pulse.while_waiting(round) => outcome,
+                () = tasks.stopping() => return Ok(()),
+            };
+            let mut pause = None;
+            match outcome {
+                Ok(round) => {
+                    retry.reset();
+                    last_reason = None;
+                    Trace::carry(Some(trace), || report(&self.agent, &round));
+                }
+                Err(error) if error.is_fatal() => return Err(error.into()),
+                Err(error) => {
+                    let reason = error.reason();
+                    let is_news = last_reason.replace(reason) != Some(reason);
+                    if matches!(error, RoundError::Source(_)) {
+                        pause = Some(retry.next_delay());
+                    }
+                    Trace::carry(Some(trace), || complain(&self.agent, error, is_news));
+                }
             }
-            Err(error) if error.is_fatal() => return Err(error.into()),
-            Err(error) => {
-                let reason = error.reason();
-                let server = agent.server().name();
-                let failure = Failure::from(error.clone());
-                // The same trouble again is no news.
-                if last_reason.replace(reason) == Some(reason) {
-                    tracing::debug!(server, reason, "{}", failure.what());
-                } else {
-                    tracing::warn!(
-                        server,
-                        reason,
-                        help = failure.what_to_do(),
-                        "{}",
-                        failure.what()
-                    );
+            let wait = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => self.pace.wait().await,
                 }
-                if matches!(error, RoundError::Source(_)) {
-                    pause = Some(retry.next_delay());
-                }
+            };
+            tokio::select! {
+                () = pulse.while_waiting(wait) => {}
+                () = tasks.stopping() => return Ok(()),
             }
         }
-        let wait = async {
-            match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => pace.wait().await,
-            }
-        };
-        tokio::select! {
-            () = wait => {}
-            () = tasks.stopping() => return Ok(()),
-        }
+    }
+}
+
+/// Says what went wrong; the same trouble again is no news.
+fn complain<T: Transport>(agent: &Agent<T>, error: RoundError, is_news: bool) {
+    let (server, reason) = (agent.server().name(), error.reason());
+    let failure = Failure::from(error);
+    if is_news {
+        tracing::warn!(server, reason, help = failure.what_to_do(), "{}", failure.what());
+    } else {
+        tracing::debug!(server, reason, "{}", failure.what());
     }
 }
 

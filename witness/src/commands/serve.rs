@@ -40,6 +40,7 @@ impl Serve {
             .map(|server| bench.agent(&home, server, &self.trust.vantage))
             .collect::<Result<Vec<_>, Failure>>()?;
         let (settings, clock) = (&bench.settings, bench.clock.clone());
+        let (loader, logging) = (bench.loader.clone(), bench.logging.clone());
         bench.block_on(async move {
             let tasks = Tasks::new();
             tasks.stop_on_signals()?;
@@ -47,9 +48,10 @@ impl Serve {
             tracing::info!(
                 witness.fingerprint = %home.key().fingerprint(),
                 witness.vkey = %home.vkey(),
-                "the witness serves at http://{}/",
-                witness.address()
+                "the witness serves at {}",
+                witness.url()
             );
+            witness.attend(loader, logging)?;
             let is_both = |state: &LogState| state.genesis().is_some() && state.trusted().is_some();
             if agents.is_empty() && home.logs()?.values().any(is_both) {
                 tracing::warn!(

@@ -3,6 +3,7 @@
 use diogenes_common::exit::Failure;
 use diogenes_common::head::Origin;
 use diogenes_common::merkle::TreeRoot;
+use diogenes_common::trace::Tracer;
 use serde::Serialize;
 
 use super::{Bench, LogArgs, print_json};
@@ -47,7 +48,7 @@ impl Submit {
         let home = bench.home()?;
         let mut agent = bench.agent(&home, &self.log.server, &self.log.trust.vantage)?;
         let (round, log) = bench.block_on(async {
-            let round = agent.round(Occasion::Typed).await?;
+            let round = Tracer::new()?.root().scope(agent.round(Occasion::Typed)).await?;
             Ok((round, agent.log().cloned()))
         })?;
         if bench.json {

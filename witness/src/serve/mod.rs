@@ -20,13 +20,18 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use diogenes_common::clock::Clock;
-use diogenes_common::config::{ALLOW_HTTP, LISTEN, LOG_LISTS, Settings};
+use diogenes_common::config::{ALLOW_HTTP, LISTEN, LOG_LISTS, Loader, Settings};
 use diogenes_common::exit::Failure;
 use diogenes_common::merkle::Hash;
+use diogenes_common::reload::Reloader;
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::Limiter;
+use diogenes_common::server::tls::Tls;
 use diogenes_common::shutdown::Tasks;
+use diogenes_common::supervisor::{Pulse, Supervisor};
+use diogenes_common::telemetry::Logging;
+use diogenes_common::trace::Trace;
 use tokio::sync::OwnedMutexGuard;
 
 use self::answer::{Cosignature, NotCosigned};
@@ -57,6 +62,8 @@ pub(crate) struct Witness {
     server: Server,
     router: Router,
     lists: Lists,
+    limiter: Limiter,
+    settings: Settings,
 }
 
 /// What handlers work with. Clones share it.
@@ -73,6 +80,8 @@ struct Parts {
     confirmed: Confirmed,
     /// Whether the state could be read the last time.
     is_ready: AtomicBool,
+    /// Shows that the state is read again and again.
+    pulse: Pulse,
 }
 
 impl Deref for App {
@@ -91,24 +100,41 @@ impl Witness {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Result<Self, Failure> {
+        let tls = Tls::from_settings(settings, clock.clone())?;
         let metrics = Metrics::new();
         let https = HttpsPolicy::from_settings(settings);
         let server = Server::bind(settings.value(&LISTEN), https, metrics.node().clone()).await?;
+        let server = server.with_tls(tls);
         let lists = Lists::new(&settings.value(&LOG_LISTS), settings.value(&ALLOW_HTTP))?;
         let (turns, board) = (Turns::default(), Board::default());
         let is_ready = AtomicBool::new(false);
-        let confirmed = Confirmed::default();
-        let parts = Parts { home, clock, tasks, metrics, board, turns, confirmed, is_ready };
+        let (confirmed, pulse) = (Confirmed::default(), Pulse::default());
+        let parts = Parts { home, clock, tasks, metrics, board, turns, confirmed, is_ready, pulse };
         let app = App(Arc::new(parts));
         lists.read_files(&app).await?;
         look(&app).await?;
-        let router = http::router(app.clone(), &Limiter::from_settings(settings, |_| false));
-        Ok(Self { app, server, router, lists })
+        let limiter = Limiter::from_settings(settings, |_| false);
+        let router = http::router(app.clone(), &limiter);
+        Ok(Self { app, server, router, lists, limiter, settings: settings.clone() })
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.server.address()
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// From now on takes new settings on SIGHUP, and tells the supervisor that the environment names
+    /// how the witness does.
+    pub(crate) fn attend(&self, loader: Loader, logging: Logging) -> Result<(), Failure> {
+        let supervisor = Supervisor::from_environment(loader.environment());
+        let reloader = Reloader::new(loader, &self.settings)
+            .with(self.limiter.clone())
+            .with_some(self.server.tls().cloned())
+            .with(logging);
+        let (status, pulse) = (format!("cosigns at {}", self.url()), self.app.pulse.clone());
+        supervisor.attend(&self.app.tasks, reloader, status, move || {
+            std::future::ready(pulse.felt("the reading of the state"))
+        })
     }
 
     /// Asks a server of a log of this kind what it holds under the own key; the log is cosigned
@@ -119,7 +145,7 @@ impl Witness {
 
     /// Serves until the tasks are stopped, then finishes what was begun.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let Self { app, server, router, lists } = self;
+        let Self { app, server, router, lists, .. } = self;
         let tasks = app.tasks.clone();
         tasks.spawn_essential("state", look_now_and_then(app.clone()));
         tasks.spawn_essential("log lists", lists.follow(app));
@@ -146,9 +172,10 @@ async fn cosign(app: &App, body: &[u8]) -> Result<Cosignature, NotCosigned> {
             return Err(refused);
         }
     };
-    let held = app.clone();
+    let (held, trace) = (app.clone(), Trace::current());
     // What was begun is finished and told even if the log has hung up.
-    let answered = app.tasks.spawn_blocking(move || held.cosign(request, turn));
+    let answered =
+        app.tasks.spawn_blocking(move || Trace::carry(trace, || held.cosign(request, turn)));
     answered.await.unwrap_or(Err(NotCosigned::Busy))
 }
 
@@ -287,7 +314,7 @@ async fn look(app: &App) -> Result<(), StateError> {
 async fn look_now_and_then(app: App) -> Result<(), Failure> {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = app.pulse.while_waiting(tokio::time::sleep(LOOK)) => {}
             () = app.tasks.stopping() => return Ok(()),
         }
         let failure = look(&app).await.err().and_then(|error| NotCosigned::from(error).fatal());

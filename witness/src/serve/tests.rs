@@ -44,7 +44,7 @@ impl Site {
         let (home, tasks) = (listed.open(), Tasks::new());
         let clock = listed.clock.clone() as Arc<dyn Clock>;
         let witness = Witness::start(&settings, home, clock, tasks.clone()).await?;
-        let (address, app) = (witness.address(), witness.app.clone());
+        let (address, app) = (witness.server.address(), witness.app.clone());
         tasks.spawn(witness.run());
         Ok(Self { listed, address, tasks, app })
     }
