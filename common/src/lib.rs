@@ -42,6 +42,8 @@ pub mod config;
 #[cfg(feature = "shell")]
 pub mod describe;
 #[cfg(feature = "shell")]
+pub mod doctor;
+#[cfg(feature = "shell")]
 pub mod exit;
 #[cfg(feature = "shell")]
 pub mod files;

@@ -211,7 +211,12 @@ fn open_failure(error: OpenError) -> Failure {
     }
 }
 
-async fn find(data: &DataDir, store: &Store, accept_size: Option<u64>) -> Result<Found, Failure> {
+/// What a start finds; nothing is changed.
+pub(crate) async fn find(
+    data: &DataDir,
+    store: &Store,
+    accept_size: Option<u64>,
+) -> Result<Found, Failure> {
     let key_file = data.file(Role::Leader.key_file());
     let key = if key_file.exists() { Some(read_key(data)?.fingerprint()) } else { None };
     let guard = SignedGuard::read(data.path()).map_err(|error| {

@@ -18,6 +18,7 @@ mod configuration;
 mod contract;
 mod cosigning;
 mod crash;
+mod doctor;
 mod endorsement_model;
 mod endorsements;
 mod graph;

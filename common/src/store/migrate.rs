@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 
+use super::bulk::{Session as _, Sql};
 use super::error::StoreError;
 use super::pool::{Pool, on_pool};
 
@@ -86,10 +87,13 @@ fn migrator(pool: &Pool) -> &'static Migrator {
 pub(super) async fn status(pool: &Pool) -> Result<MigrationStatus, StoreError> {
     let migrator = migrator(pool);
     let table = migrator.table_name.as_ref();
-    let applied = on_pool!(pool, db => async {
-        db.ensure_migrations_table(table).await.map_err(sqlx::Error::from)?;
-        db.list_applied_migrations(table).await.map_err(sqlx::Error::from)
-    })?;
+    let applied = if is_there(pool, table).await? {
+        on_pool!(pool, db => async {
+            db.list_applied_migrations(table).await.map_err(sqlx::Error::from)
+        })?
+    } else {
+        Vec::new()
+    };
     let mut status = MigrationStatus::default();
     for known in migrator.iter() {
         let id = MigrationId { version: known.version, name: known.description.to_string() };
@@ -104,6 +108,17 @@ pub(super) async fn status(pool: &Pool) -> Result<MigrationStatus, StoreError> {
     let unknown = applied.iter().map(|applied| applied.version);
     status.unknown = unknown.filter(|version| !migrator.version_exists(*version)).collect();
     Ok(status)
+}
+
+/// Whether the database has a table: to look must not make it.
+async fn is_there(pool: &Pool, table: &str) -> Result<bool, StoreError> {
+    const SQL: Sql = Sql {
+        sqlite: "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1",
+        postgres: "SELECT (to_regclass($1) IS NOT NULL)::int4::int8",
+    };
+    let tables: i64 =
+        on_pool!(pool, db => sqlx::query_scalar(db.text(SQL)).bind(table).fetch_one(db))?;
+    Ok(tables > 0)
 }
 
 /// Applies what is pending. May take long: no patience limit.

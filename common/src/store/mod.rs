@@ -16,6 +16,7 @@ mod graph_nodes;
 mod identity;
 mod key_lists;
 mod local;
+mod look;
 mod migrate;
 mod pool;
 mod portable;
@@ -62,6 +63,7 @@ pub use local::{
     Cosignature, Evidence, Incident, KeptHead, LocalWrite, NewEvidence, NewIncident, PendingKey,
     PendingOutcome, Remembered, ReportRow, ReservedKey,
 };
+pub use look::Server;
 pub use migrate::{MigrationId, MigrationStatus};
 pub use portable::{Cell, Frozen, Kind, Refill, TABLES, Table};
 pub use read::{Filter, Order};

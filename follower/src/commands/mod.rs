@@ -2,6 +2,7 @@
 
 mod backup;
 mod db;
+mod doctor;
 mod incident;
 mod join;
 mod log;
@@ -74,6 +75,13 @@ enum Command {
     ///
     /// Example: diogenes-follower rebuild-views --data-dir ~/.diogenes/follower
     RebuildViews(db::RebuildViews),
+    /// Look at the whole set-up, and say of each fault what to do; changes nothing.
+    ///
+    /// Ends with 1 if a check failed. With the settings of the follower itself, in the same
+    /// environment, it works while the follower runs and while it is down.
+    ///
+    /// Example: diogenes-follower doctor --url `https://mirror.example.org`
+    Doctor(doctor::Doctor),
     /// Check or show the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -128,6 +136,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Restore(restore) => restore.run(&logged(restore.flags(flags))?),
         Command::Db(db) => db.run(&logged(flags)?),
         Command::RebuildViews(rebuild) => rebuild.run(&logged(flags)?),
+        Command::Doctor(doctor) => doctor.run(flags),
         Command::Config(ConfigCommand::Check) => {
             let settings = load(flags)?;
             boot::upstream(&settings)?;

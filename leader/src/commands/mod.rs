@@ -4,6 +4,7 @@ mod append;
 mod backup;
 mod client;
 mod db;
+mod doctor;
 mod key;
 mod log;
 mod operator;
@@ -73,6 +74,13 @@ enum Command {
     ///
     /// Example: diogenes-leader rebuild-views --data-dir ~/.diogenes/leader
     RebuildViews(db::RebuildViews),
+    /// Look at the whole set-up, and say of each fault what to do; changes nothing.
+    ///
+    /// Ends with 1 if a check failed. With the settings of the leader itself, in the same
+    /// environment, it works while the leader runs and while it is down.
+    ///
+    /// Example: diogenes-leader doctor --url `https://log.example.org`
+    Doctor(doctor::Doctor),
     /// Check or show the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -132,6 +140,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Restore(restore) => restore.run(&logged(restore.flags(flags))?),
         Command::Db(db) => db.run(&logged(flags)?),
         Command::RebuildViews(rebuild) => rebuild.run(&logged(flags)?),
+        Command::Doctor(doctor) => doctor.run(flags),
         Command::Config(ConfigCommand::Check) => {
             let settings = load(flags)?;
             Identity::from_settings(&settings, SystemClock.now())?;

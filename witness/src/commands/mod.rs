@@ -1,6 +1,7 @@
 //! The command line of `diogenes-witness`.
 
 mod check;
+mod doctor;
 mod evidence;
 mod export;
 mod fingerprint;
@@ -105,6 +106,9 @@ enum Command {
     /// Check an exported audit trail, from the file alone; needs no network.
     #[command(subcommand)]
     Export(export::Export),
+    /// Look at the whole set-up, and say of each fault what to do; changes nothing.
+    #[command(after_help = "Example: diogenes-witness doctor --server https://leader.example.com")]
+    Doctor(doctor::Doctor),
     /// Check or show the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -195,6 +199,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Evidence(command) => command.run(json),
         Command::Proof(command) => command.run(json),
         Command::Export(command) => command.run(json),
+        Command::Doctor(command) => command.run(flags, json),
         Command::Config(ConfigCommand::Check) => {
             let settings = loader(flags).load()?;
             Identity::from_settings(&settings, SystemClock.now())?;
@@ -363,6 +368,8 @@ mod tests {
             "evidence explain fork.json",
             "proof verify 42.tlog-proof --policy trust.policy",
             "proof verify 42.tlog-proof --policy trust.policy --entry 42.json --json",
+            "doctor",
+            "doctor --server http://localhost:8000 --server http://localhost:8001 --json",
             "config check",
             "config show --json",
             "completions bash",

@@ -42,10 +42,10 @@ pub struct Home {
 
 /// A place in the index, what it says up to there, and the state file.
 #[derive(Debug, Default)]
-struct Reached {
-    mark: Mark,
+pub(super) struct Reached {
+    pub(super) mark: Mark,
     offset: u64,
-    projection: Projection,
+    pub(super) projection: Projection,
     state: StateFile,
     /// The file that holds exactly this state; none if it must be read again.
     written: Option<Written>,
@@ -335,22 +335,22 @@ impl Reached {
 const LOCK: &str = "lock";
 
 /// The paths of the files that belong together.
-struct Files {
-    key: PathBuf,
+pub(super) struct Files {
+    pub(super) key: PathBuf,
     new_key: PathBuf,
     index: PathBuf,
     state: PathBuf,
 }
 
 /// How far an earlier start came.
-enum Begun {
+pub(super) enum Begun {
     Nothing,
     Unnamed,
     Whole,
 }
 
 impl Files {
-    fn of(directory: &DataDir) -> Self {
+    pub(super) fn of(directory: &DataDir) -> Self {
         Self {
             key: directory.file("witness.pem"),
             new_key: directory.file("witness.pem.new"),
@@ -367,6 +367,16 @@ impl Files {
         if is_current && length == reached.offset {
             return Ok(());
         }
+        if self.compare(reached)? {
+            self.roll_forward(reached)?;
+        }
+        self.cut_index_to(reached.offset)
+    }
+
+    /// Reads what is new in the index and holds the state file against it; says whether the file
+    /// lacks one line. Changes neither.
+    pub(super) fn compare(&self, reached: &mut Reached) -> Result<bool, StateError> {
+        let length = self.index_length()?;
         (reached.state, reached.written) = self.state()?;
         let (known, shown) = (reached.mark, reached.state.index.lines);
         // The file is one line behind this process, or something was put back, now or when it was
@@ -395,12 +405,11 @@ impl Files {
         }
         let index = reached.mark.lines;
         match index.checked_sub(shown) {
-            None => return Err(StateError::StateAhead { state: shown, index }),
-            Some(0) => {}
-            Some(1) => self.roll_forward(reached)?,
-            Some(_) => return Err(StateError::StateBehind { state: shown, index }),
+            None => Err(StateError::StateAhead { state: shown, index }),
+            Some(0) => Ok(false),
+            Some(1) => Ok(true),
+            Some(_) => Err(StateError::StateBehind { state: shown, index }),
         }
-        self.cut_index_to(reached.offset)
     }
 
     /// Shows the one line that the state file lacks.
@@ -441,7 +450,7 @@ impl Files {
         Written::of(file).map_err(io_error("read", &self.state))
     }
 
-    fn begun(&self) -> Result<Begun, StateError> {
+    pub(super) fn begun(&self) -> Result<Begun, StateError> {
         let indexed = self.first_line()?.is_some();
         match (self.key.exists(), self.new_key.exists(), indexed) {
             (true, true, _) => Err(StateError::TwoKeys(self.new_key.clone())),
@@ -504,7 +513,7 @@ impl Files {
     }
 
     /// The name that the index fixes for this key; it must be this key's index.
-    fn cosigner_of(&self, key: &SigningKey) -> Result<KeyName, StateError> {
+    pub(super) fn cosigner_of(&self, key: &SigningKey) -> Result<KeyName, StateError> {
         let broken = |broken| StateError::BrokenLine { line: 1, broken };
         let first = self.first_line()?.ok_or(broken(BrokenLine::Damaged))?;
         let Fact::Key { cosigner, fingerprint } = first.fact else {
@@ -556,7 +565,7 @@ impl Files {
     }
 }
 
-fn read_key(path: &Path) -> Result<SigningKey, StateError> {
+pub(super) fn read_key(path: &Path) -> Result<SigningKey, StateError> {
     let pem = read_private(path)?;
     let unusable = |error| StateError::Key { path: path.to_owned(), error };
     let text = std::str::from_utf8(&pem).map_err(|_| unusable(KeyError::NotPem))?;
