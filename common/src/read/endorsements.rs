@@ -94,7 +94,7 @@ async fn list(
 }
 
 /// What the operator says of the key or by it, then what other keys do.
-async fn page(
+pub(super) async fn page(
     store: &Store,
     key: &KeyRow,
     side: EndorsementSide,
@@ -265,7 +265,8 @@ pub(super) async fn status(
     Ok(json(&status, Freshness::Brief, &headers))
 }
 
-async fn counts(
+/// How many endorsements a key received or gave, by state.
+pub(super) async fn counts(
     store: &Store,
     key: &Fingerprint,
     side: EndorsementSide,

@@ -108,7 +108,16 @@ pub(super) async fn record(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let as_of = AsOf::of(&reads, &params).await?;
-    let key = find(reads.store(), &fingerprint, as_of).await?;
+    Ok(json(&record_of(&reads, &fingerprint, as_of).await?, Freshness::Brief, &headers))
+}
+
+/// What the log said about a key at an instant.
+pub(super) async fn record_of(
+    reads: &Reads,
+    fingerprint: &str,
+    as_of: AsOf,
+) -> Result<KeyRecord, Problem> {
+    let key = find(reads.store(), fingerprint, as_of).await?;
     let predecessor = match &key.succeeds {
         Some(old) => reads.store().key(old).await?,
         None => None,
@@ -116,8 +125,7 @@ pub(super) async fn record(
     let none = Window { offset: 0, limit: 0 };
     let (_, alerts) = reads.store().alerts_of(&key.fingerprint, none).await?;
     let asserted = predecessor.as_ref().is_some_and(is_asserted);
-    let record = KeyRecord { alerts, ..KeyRecord::at(key, as_of.at, asserted) };
-    Ok(json(&record, Freshness::Brief, &headers))
+    Ok(KeyRecord { alerts, ..KeyRecord::at(key, as_of.at, asserted) })
 }
 
 /// Whether a key counts.

@@ -49,7 +49,6 @@ mod walk;
 mod when;
 mod witnesses;
 
-use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -108,8 +107,6 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
         .routes(routes!(events::events))
-        .routes(routes!(page::page))
-        .route("/assets/style.css", get(page::style))
-        .route("/assets/live.js", get(page::script));
+        .merge(page::router());
     limited(limiter, Class::Log, log).merge(limited(limiter, Class::Query, query)).merge(unlimited)
 }

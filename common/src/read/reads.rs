@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::checkpoint::{CheckpointBoard, CheckpointChoice};
 use super::graph::{GraphSetup, Graphs};
+use super::page::GrowthMemory;
 use super::snapshot::{Published, Snapshot};
 use super::status::StatusBoard;
 use super::tiles::BundleRoom;
@@ -118,6 +119,7 @@ struct Inner {
     verifier: Verifier,
     graphs: Graphs,
     bundle_room: BundleRoom,
+    growth: GrowthMemory,
 }
 
 /// How many replication answers are held in memory at once, 8 MiB each.
@@ -158,6 +160,7 @@ impl Reads {
             judgements: Arc::new(Semaphore::new(JUDGEMENTS)),
             verifier: Verifier::default(),
             bundle_room: BundleRoom::default(),
+            growth: GrowthMemory::default(),
         }))
     }
 
@@ -267,6 +270,10 @@ impl Reads {
 
     pub(super) fn bundle_room(&self) -> &BundleRoom {
         &self.0.bundle_room
+    }
+
+    pub(super) fn growth(&self) -> &GrowthMemory {
+        &self.0.growth
     }
 
     pub(super) fn nothing_yet(&self) -> Problem {

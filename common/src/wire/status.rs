@@ -152,7 +152,7 @@ pub struct QuorumState {
 }
 
 /// A follower as its leader sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "shell", derive(utoipa::ToSchema))]
 pub struct FollowerRow {
     /// Its key.
@@ -175,6 +175,12 @@ pub struct FollowerRow {
     pub lag_entries: Option<u64>,
     /// For how long it has lacked some.
     pub lag_seconds: Option<u64>,
+    /// How fast it verified between its newest two reports.
+    #[serde(default)]
+    pub entries_per_second: Option<f64>,
+    /// When it will have caught up at that rate.
+    #[serde(default)]
+    pub eta_seconds: Option<u64>,
     /// When its newest report came.
     pub last_report: Option<Timestamp>,
     /// How long ago that was.
@@ -334,6 +340,8 @@ pub struct ReportInput {
     pub root_matches: Option<bool>,
     /// The time of the first entry that it lacks; `None` if it lacks none or that is not known.
     pub lacks_since: Option<Timestamp>,
+    /// How fast it verified since the report before; `None` if there was none.
+    pub entries_per_second: Option<f64>,
     /// When the report came.
     pub received_at: Timestamp,
 }
@@ -523,6 +531,8 @@ impl FollowerRow {
                 root_matches: None,
                 lag_entries: None,
                 lag_seconds: None,
+                entries_per_second: None,
+                eta_seconds: None,
                 last_report: None,
                 report_age_seconds: None,
             };
@@ -550,6 +560,8 @@ impl FollowerRow {
                 0 => Some(0),
                 _ => report.lacks_since.map(|since| seconds_since(now, since)),
             },
+            entries_per_second: report.entries_per_second,
+            eta_seconds: eta_seconds(lag, report.entries_per_second),
             last_report: Some(report.received_at),
             report_age_seconds: Some(age),
         }
@@ -651,6 +663,24 @@ pub fn worst(statuses: impl IntoIterator<Item = FollowerStatus>) -> FollowerStat
         FollowerStatus::Error => 3,
     };
     statuses.into_iter().max_by_key(rank).unwrap_or(FollowerStatus::Synced)
+}
+
+/// How long so many entries take at a rate; `None` if they would take for ever.
+fn eta_seconds(entries: u64, per_second: Option<f64>) -> Option<u64> {
+    // Below this the answer is a guess that helps nobody.
+    const SLOWEST: f64 = 0.01;
+    if entries == 0 {
+        return Some(0);
+    }
+    let rate = per_second.filter(|rate| *rate >= SLOWEST)?;
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate of something positive"
+    )]
+    let seconds = (entries as f64 / rate).ceil() as u64;
+    Some(seconds)
 }
 
 /// Whole seconds from `then` to `now`; 0 if `then` lies ahead.
@@ -773,6 +803,7 @@ mod tests {
             root_hash: Hash::EMPTY_TREE,
             root_matches: Some(true),
             lacks_since: None,
+            entries_per_second: None,
             received_at: at(age),
         }
     }
@@ -890,6 +921,18 @@ mod tests {
         assert_eq!(lag_seconds(at(0), None, true), Some(0));
         assert_eq!(lag_seconds(at(0), None, false), None);
         assert_eq!(lag_seconds(at(0), Some(at(3)), false), Some(3));
+    }
+
+    #[test]
+    fn the_time_to_catch_up_follows_from_the_rate() {
+        let head = head(100, 10);
+        let row = |rate| {
+            let report = ReportInput { entries_per_second: rate, ..report(90, 5) };
+            FollowerRow::new(follower(1, Some(report)), &head, at(0)).eta_seconds
+        };
+        assert_eq!([row(Some(4.0)), row(Some(0.0)), row(None)], [Some(3), None, None]);
+        let level = FollowerRow::new(follower(1, Some(report(100, 5))), &head, at(0));
+        assert_eq!(level.eta_seconds, Some(0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod http;
 mod lists;
 mod own_head;
+mod pace;
 mod status;
 
 use diogenes_common::clock::Timestamp;

@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::lists::authorized;
+use super::pace::Pace;
 use crate::app::App;
 use crate::cosigning::{INCIDENTS, Standing};
 
@@ -66,6 +67,8 @@ pub(crate) async fn run(app: App, stop: CancellationToken) -> Result<(), Failure
 struct Memory {
     /// Of each follower the last size and root that were compared, and the outcome.
     compared: BTreeMap<Fingerprint, (TreeSize, Hash, bool)>,
+    /// How fast each follower goes.
+    paces: BTreeMap<Fingerprint, Pace>,
     /// Events above a witnessed size, counted up to a size.
     events: Option<EventCount>,
     /// The proofs of the last 24 hours, and when they were counted.
@@ -173,6 +176,8 @@ async fn report_input(
     } else {
         None
     };
+    let pace = Pace::after(memory.paces.get(&row.follower).copied(), row.received_at, size);
+    memory.paces.insert(row.follower, pace);
     Ok(Some(ReportInput {
         status: report.status,
         reason: report.reason.map(|reason| reason.to_string()),
@@ -180,6 +185,7 @@ async fn report_input(
         root_hash: root,
         root_matches: Some(matches),
         lacks_since,
+        entries_per_second: pace.per_second(),
         received_at: row.received_at,
     }))
 }
