@@ -45,6 +45,23 @@ const KINDS: [&str; 9] = [
     DAMAGE,
 ];
 
+/// What may not hold of what a source sent: named from the start, so that the first one is seen as
+/// a change. What is proven has the name of its [`Kind`].
+const CHECKS: [&str; 12] = [
+    "bad_batch",
+    "wrong_origin",
+    "unauthorized_key",
+    "wrong_epoch",
+    "inconsistent_unproven",
+    "head_in_future",
+    Kind::ForkSameSize.as_str(),
+    Kind::ForkPrefix.as_str(),
+    Kind::Truncated.as_str(),
+    Kind::TimestampRegressed.as_str(),
+    Kind::ChainMerkleMismatch.as_str(),
+    Kind::BadEntry.as_str(),
+];
+
 /// The classes of errors of sources.
 const CLASSES: [&str; 6] = ["network", "cut", "rate_limited", "server", "refused", "bad_answer"];
 
@@ -95,7 +112,9 @@ impl Metrics {
         for class in CLASSES {
             metrics.fetch_errors.with_label_values(&[class]).inc_by(0);
         }
-        metrics.verification_failures.with_label_values(&["bad_batch"]).inc_by(0);
+        for check in CHECKS {
+            metrics.verification_failures.with_label_values(&[check]).inc_by(0);
+        }
         metrics
     }
 

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) batch_entries: Histogram,
     pub(crate) queue_entries: IntGauge,
     pub(crate) clock_refusals: IntCounter,
+    pub(crate) last_event: IntGauge,
     pub(crate) witnessed_tree_size: IntGauge,
     pub(crate) quorum_required: IntGauge,
     pub(crate) quorum_current: IntGauge,
@@ -71,6 +72,10 @@ impl Metrics {
             clock_refusals: node.counter(
                 "diogenes_clock_refusals_total",
                 "Batches refused because the clock can't be trusted.",
+            ),
+            last_event: node.gauge(
+                "diogenes_last_event_tree_size_entries",
+                "The size with which the newest event came: what witnesses should have signed.",
             ),
             witnessed_tree_size: node.gauge(
                 "diogenes_witnessed_tree_size_entries",

@@ -108,7 +108,8 @@ impl Leader {
         let cosigned = Publisher::start(&decided, vkey, &store, &opened, &*clock).await?;
         let published = Arc::new(Published::default());
         let (stop_writing, stop_guard) = (CancellationToken::new(), CancellationToken::new());
-        let (guard, guard_task) = GuardKeeper::start(data.path().to_owned(), stop_guard.clone());
+        let (guard, guard_task) =
+            GuardKeeper::start(data.path().to_owned(), node_metrics.clone(), stop_guard.clone());
         let (origin, log_id) = (opened.head.origin.clone(), opened.log_id);
         let last_head = (!is_new).then_some(opened.head.timestamp);
         let heartbeat = settings.value(&HEARTBEAT);

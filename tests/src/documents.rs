@@ -44,7 +44,7 @@ pub fn env_example() -> String {
             writeln!(file, "#{}={}", row.name, values[0].1).expect("a String takes everything");
         }
     }
-    file
+    file + ENV_OF_COMPOSE
 }
 
 const CONFIGURATION_HEAD: &str = "\
@@ -79,9 +79,29 @@ const TABLE_HEAD: &str = "\
 
 const ENV_HEAD: &str = "\
 # Settings of Diogenes with their defaults; docs/configuration.md explains how they are read.
-# No program reads this file by itself: copy it, take the number sign away where you set something, and
-# hand the copy over, as EnvironmentFile= of a systemd unit or with `docker run --env-file`.
+# No node reads this file by itself: copy it, take the number sign away where you set something, and hand
+# the copy over, as EnvironmentFile= of a systemd unit or with `docker run --env-file`. As `.env` beside
+# docker-compose.yml it is found there.
 # Made from common/src/config/table.rs; DIOGENES_BLESS=1 cargo test --test it configuration
+";
+
+const ENV_OF_COMPOSE: &str = "
+# docker-compose.yml alone: what the services beside the leader are told
+
+# The name of the image that is built and run.
+#IMAGE=diogenes
+
+# The name that Caddy serves and gets certificates for (profile live).
+#SITE_ADDRESS=localhost
+
+# What `docker compose exec leader diogenes key fingerprint` prints (profile federation).
+#LEADER_FINGERPRINT=
+
+# The database's password, in DATABASE_URL too (profile postgres); without one it does not start.
+#POSTGRES_PASSWORD=
+
+# Grafana's first password (profile monitoring).
+#GRAFANA_PASSWORD=admin
 ";
 
 /// The rows by who has them, in the order of the table.

@@ -302,7 +302,10 @@ impl Checker {
         json: &HeadJson,
         exhibit: Arc<Exhibit>,
     ) -> Feedback {
-        self.shared.metrics.refused(fault.reason());
+        // A source that lags behind sent nothing wrong.
+        if !matches!(fault, BatchFault::HeadBehind { .. }) {
+            self.shared.metrics.refused(fault.reason());
+        }
         let detail = fault.to_string();
         let restart = Some(self.restart());
         if let BatchFault::Proven(proof) = fault {

@@ -123,6 +123,7 @@ async fn gather(
         events_unwitnessed: Some(unwitnessed),
         incidents_open,
     });
+    app.metrics.last_event.set(gauge(snapshot.last_event_id));
     app.metrics.witnessed_tree_size.set(quorum_size.to_sql());
     app.metrics.unwitnessed.set(gauge(unwitnessed));
     show(app, &status, memory);

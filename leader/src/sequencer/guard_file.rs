@@ -4,12 +4,13 @@
 //! replaced durably and never part of a backup. It may trail the newest head by at most a second.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diogenes_common::clock::Timestamp;
 use diogenes_common::files::{self, FileError};
 use diogenes_common::head::Origin;
 use diogenes_common::merkle::{Hash, TreeSize};
+use diogenes_common::telemetry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -70,6 +71,7 @@ impl GuardKeeper {
     /// Starts the task that writes; it ends, after a last write, when `stop` is cancelled.
     pub(crate) fn start(
         data_dir: PathBuf,
+        metrics: telemetry::Metrics,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (wanted, mut wishes) = watch::channel::<Option<SignedGuard>>(None);
@@ -85,8 +87,9 @@ impl GuardKeeper {
                 let wish = wishes.borrow_and_update().clone();
                 if let Some(guard) = wish {
                     let size = (guard.tree_size, guard.timestamp);
-                    let dir = data_dir.clone();
+                    let (dir, started) = (data_dir.clone(), Instant::now());
                     let result = tokio::task::spawn_blocking(move || guard.write(&dir)).await;
+                    metrics.fsync_took(started.elapsed());
                     done.send_replace(match result {
                         Ok(Ok(())) => Written::Upto(size.0, size.1),
                         Ok(Err(error)) => Written::Failed(error.to_string()),

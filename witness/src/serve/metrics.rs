@@ -16,6 +16,9 @@ use crate::state::LogState;
 /// What refusals are counted under where the log is not one of the list: strangers make no series.
 const UNKNOWN: &str = "unknown";
 
+/// Refusals that deserve a look: named from the start, so that the first one is seen as a change.
+const ALARMING: [&str; 2] = ["inconsistent", "other_root"];
+
 /// Everything that a witness counts.
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
@@ -86,6 +89,9 @@ impl Metrics {
             self.cosigned_tree_size.with_label_values(&labels).set(state.tree().size.to_sql());
             let last = state.last_signed_at().map_or(0, Timestamp::seconds);
             self.last_success.with_label_values(&labels).set(last);
+            for reason in ALARMING {
+                self.refusals.with_label_values(&[log.as_str(), reason]).inc_by(0);
+            }
         }
         let halted = logs.values().filter(|state| state.halted().is_some()).count();
         let halted = i64::try_from(halted).unwrap_or(i64::MAX);
