@@ -229,9 +229,9 @@ mod tests {
         }
     }
 
-    fn reloaded(changed: &[&str], pending: &[&'static str]) -> Result<Reloaded, &'static str> {
+    fn reloaded(changed: &[&str], pending: &[&'static str]) -> Reloaded {
         let changed = changed.iter().map(|name| (*name).to_owned()).collect();
-        Ok(Reloaded { changed, pending: pending.to_vec() })
+        Reloaded { changed, pending: pending.to_vec() }
     }
 
     #[test]
@@ -243,9 +243,9 @@ mod tests {
         let back = node.reload("");
 
         let (limit, origin) = ("RATE_LIMIT_LOG_READ", "DIOGENES_ORIGIN");
-        assert_eq!(first, reloaded(&[limit], &[origin]));
-        assert_eq!(again, reloaded(&[], &[origin]), "what waits is named each time");
-        assert_eq!(back, reloaded(&[limit], &[]));
+        assert_eq!(first, Ok(reloaded(&[limit], &[origin])));
+        assert_eq!(again, Ok(reloaded(&[], &[origin])), "what waits is named each time");
+        assert_eq!(back, Ok(reloaded(&[limit], &[])));
         assert_eq!(node.taken(), [vec![5, 5, 6000], vec![5, 5, 6000]]);
     }
 
@@ -259,14 +259,14 @@ mod tests {
 
         assert_eq!(refused, Err("unlucky"));
         assert!(not_toml.is_err() && unknown.is_err(), "{not_toml:?} {unknown:?}");
-        assert_eq!(node.taken(), [vec![], vec![]]);
-        assert_eq!(node.reload("log_level = \"debug\"\n"), reloaded(&["LOG_LEVEL"], &[]));
+        assert!(node.taken().iter().all(Vec::is_empty));
+        assert_eq!(node.reload("log_level = \"debug\"\n"), Ok(reloaded(&["LOG_LEVEL"], &[])));
     }
 
     #[test]
     fn a_flag_wins_over_the_file_as_it_did_at_start() {
         let mut node = node();
 
-        assert_eq!(node.reload("heartbeat = \"9s\"\n"), reloaded(&[], &[]));
+        assert_eq!(node.reload("heartbeat = \"9s\"\n"), Ok(reloaded(&[], &[])));
     }
 }

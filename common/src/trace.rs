@@ -145,9 +145,9 @@ mod tests {
         let tracer = Tracer::new().unwrap();
         let go_on = |values: &[&'static str]| {
             let mut map = HeaderMap::new();
-            values.iter().for_each(|value| {
+            for value in values {
                 map.append(TRACEPARENT, HeaderValue::from_static(value));
-            });
+            }
             tracer.continued(&map).header().to_str().unwrap().to_owned()
         };
 

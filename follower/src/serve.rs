@@ -17,8 +17,8 @@ use diogenes_common::keys::{Fingerprint, SigningKey};
 use diogenes_common::read::{
     self, CheckpointBoard, Facts, GraphSetup, LogFacts, Reads, StatusBoard,
 };
-use diogenes_common::schedule::Ticks;
 use diogenes_common::reload::Reloader;
+use diogenes_common::schedule::Ticks;
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::Limiter;

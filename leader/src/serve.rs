@@ -22,8 +22,8 @@ use diogenes_common::note::{KeyKind, Vkey};
 use diogenes_common::read::{
     self, Facts, GraphSetup, LogFacts, Published, Reads, Setup, StatusBoard,
 };
-use diogenes_common::schedule::Ticks;
 use diogenes_common::reload::Reloader;
+use diogenes_common::schedule::Ticks;
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::{Class, Limiter};
@@ -94,13 +94,7 @@ impl Leader {
         let backups = Scheduled::of(settings).await?;
         let node_metrics = telemetry::Metrics::new(Role::Leader, env!("CARGO_PKG_VERSION"));
         let metrics = Arc::new(Metrics::register(&node_metrics));
-        let server = Server::bind(
-            settings.value(&LISTEN),
-            HttpsPolicy::from_settings(settings),
-            node_metrics.clone(),
-        )
-        .await?
-        .with_tls(tls);
+        let server = bind(settings, node_metrics.clone()).await?.with_tls(tls);
         let Booted { data, store, operator, opened, not_signing, is_new, floor, .. } = booted;
         let token = token(settings, &data)?;
         let vkey = log_vkey(&opened.head.origin, &operator);
@@ -128,12 +122,8 @@ impl Leader {
             not_signing,
         })
         .await?;
-        let log = LogFacts {
-            origin: origin.clone(),
-            log_id,
-            epoch: EPOCH,
-            operator: operator.public().clone(),
-        };
+        let (log_origin, key) = (origin.clone(), operator.public().clone());
+        let log = LogFacts { origin: log_origin, log_id, epoch: EPOCH, operator: key };
         let (facts, _) = watch::channel(Arc::new(facts(log, heartbeat)));
         let round = watch::Sender::new(None);
         let reads = Reads::new(Setup {
@@ -323,6 +313,11 @@ fn facts(log: LogFacts, heartbeat: Duration) -> Facts {
         heartbeat_seconds: heartbeat.as_secs().max(1),
         witness_quorum: QuorumRule { required: 0, of: 0 },
     }
+}
+
+async fn bind(settings: &Settings, metrics: telemetry::Metrics) -> Result<Server, Failure> {
+    let https = HttpsPolicy::from_settings(settings);
+    Server::bind(settings.value(&LISTEN), https, metrics).await
 }
 
 /// The operator's token: from the settings, else from the data directory, where it is made.

@@ -556,6 +556,8 @@ async fn a_followers_reports_show_in_the_status(place: Place) {
         "root_matches",
         "lag_entries",
         "lag_seconds",
+        "entries_per_second",
+        "eta_seconds",
         "last_report",
         "report_age_seconds",
     ];

@@ -143,7 +143,7 @@ async fn round_trip(from: Database, to: Database) {
     let site = std::sync::Arc::new(Site::new());
     let (leader, node) = site.leader("leader", &from, &[]).await;
     // More than one run of hashes and more than a tile, and something in the views.
-    node.append_lines(lines(5_000)).await.unwrap();
+    append(&node, 5).await;
     let witness = json!({ "fingerprint": "0123456789abcdef", "name": "W" });
     assert!(node.post("/api/v1/operator/witnesses", &witness).await.unwrap().is_success());
     let clients = load(&node);
@@ -171,6 +171,13 @@ async fn round_trip(from: Database, to: Database) {
     assert_eq!(copy.stop().await, Some(0));
     assert_eq!(leader.stop().await, Some(0));
     check_views(&site, &to).await;
+}
+
+/// Appends so many thousand events.
+async fn append(node: &Node, thousands: usize) {
+    for _ in 0..thousands {
+        node.append_lines(lines(1_000)).await.unwrap();
+    }
 }
 
 fn lines(count: usize) -> Vec<u8> {
@@ -401,7 +408,7 @@ async fn keys_may_be_kept_elsewhere() {
 async fn an_interrupted_restore_is_refused_by_a_start_and_finished_by_the_next_one() {
     let site = Site::new();
     let (leader, node) = site.leader("leader", &Database::default(), &[]).await;
-    node.append_lines(lines(3_000)).await.unwrap();
+    append(&node, 3).await;
     let made = site.back_up("leader", &Database::default());
     site.restore("copy", &Database::default()).succeeded();
     // As it stands where the power failed after the first entries: without keys, and marked.

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use diogenes_tests::http::Node;
 use diogenes_tests::process::{Ended, Machine, Process, copy_files, free_address};
@@ -107,8 +107,15 @@ async fn serve_leader(machine: &Machine, variables: &[(&str, &str)]) -> (Process
     (leader, node.with_token(Some(token.trim().to_owned())))
 }
 
-/// Enough events for one whole tile and a right edge beside it.
+/// Enough events for one whole tile and a right edge beside it, and a second whose head is kept
+/// with its signature, which the next commit writes.
 async fn grow(node: &Node, events: u64) {
+    append(node, 1).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    append(node, events - 1).await;
+}
+
+async fn append(node: &Node, events: u64) {
     let lines: String = (0..events)
         .map(|n| json!({ "event_type": "x-test:event", "payload": { "n": n } }).to_string() + "\n")
         .collect();

@@ -119,3 +119,25 @@ async fn what_is_measured_is_what_happened() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_find_the_newest_event_the_disk_and_every_check_before_it_fails() {
+    let site = Place::sqlite().start().await;
+    site.grow(5).await;
+    let follower = site.follower().await;
+
+    eventually("the newest event and the disk are measured", async || {
+        let text = String::from_utf8(site.leader.get("/metrics").await.body).unwrap();
+        let disk = text.lines().find_map(|line| {
+            line.strip_prefix("diogenes_fsync_duration_seconds_count ")?.parse::<u64>().ok()
+        });
+        let event = text.lines().any(|line| line == "diogenes_last_event_tree_size_entries 6");
+        event && disk > Some(0)
+    })
+    .await;
+    let text = String::from_utf8(follower.get("/metrics").await.body).unwrap();
+    for check in ["bad_batch", "wrong_origin", "inconsistent_unproven", "fork_prefix"] {
+        let line = format!("diogenes_verification_failures_total{{check=\"{check}\"}} 0");
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}

@@ -32,10 +32,10 @@ pub(super) fn write(to: &mut impl Write, leaf: &[u8]) -> io::Result<()> {
 /// Reads one entry; `None` at the end of the file.
 pub(super) fn read(from: &mut impl Read) -> Result<Option<Vec<u8>>, FrameError> {
     let mut length = [0; 4];
-    match from.read(&mut length[..1])? {
-        0 => return Ok(None),
-        _ => fill(from, &mut length[1..])?,
+    if from.read(&mut length[..1])? == 0 {
+        return Ok(None);
     }
+    fill(from, &mut length[1..])?;
     let length = u32::from_be_bytes(length);
     let fits = usize::try_from(length).ok().filter(|length| *length <= MAX_LEAF_BYTES);
     let mut leaf = vec![0; fits.ok_or(FrameError::TooLong(length))?];
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn entries_are_read_as_they_were_written() {
         let mut file = Vec::new();
-        for leaf in [&b"one"[..], b"", &[7; MAX_LEAF_BYTES]] {
+        for leaf in [&b"one"[..], b"", &vec![7; MAX_LEAF_BYTES]] {
             write(&mut file, leaf).unwrap();
         }
         let mut rest = &file[..];

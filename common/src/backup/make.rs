@@ -54,6 +54,9 @@ pub struct Made {
 
 /// How long another backup into the same place is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often, and how far apart, a name is looked for.
+const NAMES: usize = 10;
+const NAME_PAUSE: Duration = Duration::from_millis(250);
 /// How many entries, and how many bytes of them, are read at once.
 const STEP: u64 = 4096;
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
@@ -77,12 +80,8 @@ pub async fn make(
     place::sweep(place)?;
     let mut frozen = source.store.freeze().await?;
     let (head, genesis) = pin(source, &mut frozen).await?;
-    let made_at = source.clock.now();
-    let name = place::name(head.tree_size, made_at);
+    let (made_at, name) = free_name(source, place, head.tree_size).await?;
     let (part, path) = (place.join(format!("{PART}{name}")), place.join(&name));
-    if path.exists() {
-        return Err(BackupError::Exists(path));
-    }
     private_directory(&part)?;
     let mut files = vec![write_rows(&part, frozen, head.tree_size).await?];
     files.insert(0, write_entries(&source.store, &part, head.tree_size, progress).await?);
@@ -98,6 +97,23 @@ pub async fn make(
     Ok(Made { verified: Verified { path, keys, ..verified }, deleted })
 }
 
+/// A name that is not taken: two backups of one size within a second would have the same one.
+async fn free_name(
+    source: &Source,
+    place: &Path,
+    size: TreeSize,
+) -> Result<(Timestamp, String), BackupError> {
+    for _ in 0..NAMES {
+        let made_at = source.clock.now();
+        let name = place::name(size, made_at);
+        if !place.join(&name).exists() {
+            return Ok((made_at, name));
+        }
+        tokio::time::sleep(NAME_PAUSE).await;
+    }
+    Err(BackupError::Exists(place.join(place::name(size, source.clock.now()))))
+}
+
 /// When the last backup of this database was made, by whichever process.
 pub async fn last_success(store: &Store) -> Result<Option<Timestamp>, StoreError> {
     Ok(store.meta(LAST_SUCCESS).await?.and_then(|text| text.parse().ok()))
@@ -111,7 +127,9 @@ async fn pin(source: &Source, frozen: &mut Frozen) -> Result<(HeadJson, Leaf), B
     let row = frozen.head_at_most(state.tree.size).await?;
     let signed = row.and_then(|row| row.head_json);
     let signed = signed.and_then(|json| serde_json::from_str::<HeadJson>(&json).ok());
-    let is_newest = signed.as_ref().is_some_and(|head| head.tree_size == state.tree.size);
+    let is_newest = signed
+        .as_ref()
+        .is_some_and(|head| (head.tree_size, head.timestamp) == (state.tree.size, state.timestamp));
     let head = match (signed, source.signer.as_deref()) {
         (Some(head), _) if is_newest => head,
         (_, Some(key)) => sign(&state, &genesis, key)?,

@@ -89,8 +89,8 @@ fn beside_head(now: Timestamp, head: Timestamp) -> Option<Finding> {
 
 fn apart(offset_ms: i64) -> Apart {
     match offset_ms.saturating_abs() {
-        ..=NEAR_MS => Apart::Near,
-        ..=FAR_MS => Apart::Some,
+        difference if difference <= NEAR_MS => Apart::Near,
+        difference if difference <= FAR_MS => Apart::Some,
         _ => Apart::Far,
     }
 }
@@ -100,7 +100,7 @@ fn difference(offset_ms: i64) -> String {
     let side = if offset_ms > 0 { "ahead of" } else { "behind" };
     match seconds {
         ..=300 => format!("{seconds} s {side}"),
-        ..=7200 => format!("{} minutes {side}", seconds / 60),
+        301..=7200 => format!("{} minutes {side}", seconds / 60),
         _ => format!("{} hours {side}", seconds / 3600),
     }
 }

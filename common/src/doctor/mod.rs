@@ -9,7 +9,6 @@
 //! All of it works while the node runs and while it is down.
 
 mod backups;
-mod certificate;
 mod chain;
 mod checklist;
 mod clock;
@@ -33,7 +32,6 @@ pub use clock::{Sample, clock};
 pub use examination::{Examination, misconfigured};
 pub use nodes::{Answered, NodeAnswer, Pinned, log_servers, peers, sources};
 pub use report::Report;
-pub use tls::tls;
 
 /// What doctor looks at. The names are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

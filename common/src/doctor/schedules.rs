@@ -63,7 +63,7 @@ mod tests {
             let what = "the chain is verified";
             let planned = Planned { setting: "VERIFY_SCHEDULE", what, schedule, next };
 
-            assert_eq!(schedules(&[planned.clone()])[0].level, expected, "{planned:?}");
+            assert_eq!(schedules(std::slice::from_ref(&planned))[0].level, expected, "{planned:?}");
         }
     }
 }

@@ -22,13 +22,11 @@ impl Reads {
         ticks: Option<Ticks>,
         stop: CancellationToken,
     ) -> Result<(), Failure> {
-        match ticks {
-            Some(ticks) => ticks.run(stop, || self.verify_once()).await,
-            None => {
-                stop.cancelled().await;
-                Ok(())
-            }
+        if let Some(ticks) = ticks {
+            return ticks.run(stop, || self.verify_once()).await;
         }
+        stop.cancelled().await;
+        Ok(())
     }
 
     async fn verify_once(&self) {

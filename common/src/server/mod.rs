@@ -133,7 +133,7 @@ impl Server {
     #[must_use]
     pub fn with_tls(self, tls: Option<Tls>) -> Self {
         let https = self.https.with_own_tls(tls.is_some());
-        Self { tls, https, ..self }
+        Self { https, tls, ..self }
     }
 
     /// The certificate that it shows, if it speaks TLS.

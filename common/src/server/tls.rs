@@ -15,7 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::{CertificateError, ConfigBuilder, InconsistentKeys, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -205,7 +205,7 @@ impl Identity {
         }
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map(|config| config.with_no_client_auth())
+            .map(ConfigBuilder::<ServerConfig, _>::with_no_client_auth)
             .and_then(|config| config.with_single_cert(chain, secret))
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {

@@ -16,6 +16,7 @@ use super::{ACQUIRE_PATIENCE, DatabaseUrl, Inner, Store};
 
 /// What a PostgreSQL server says about itself and about the connection to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Server {
     /// Its major version.
     pub version: i64,

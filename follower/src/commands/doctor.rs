@@ -64,7 +64,7 @@ impl Doctor {
             let chain = gather::stored_chain(store).await;
             examination.add(doctor::chain(asked.pinned.as_ref(), &chain));
             if let Chain::Read(read) = chain {
-                found = Some(read);
+                found = Some(*read);
             }
             store.close().await;
         }
@@ -97,7 +97,7 @@ async fn upstream(settings: &Settings, client: &Client, clock: &Arc<dyn Clock>) 
             return Asked { pinned: None, answers: Vec::new(), findings: vec![finding] };
         }
     };
-    let urls = upstream.sources.iter().map(|source| source.url().to_owned());
+    let urls = upstream.sources.iter().map(|source| source.url().clone());
     let (urls, mut findings) = gather::urls(Check::Sources, urls, boot::reach(settings));
     let answers = gather::ask(client, clock, &urls).await;
     findings.extend(doctor::sources(&upstream.operator, &answers));

@@ -316,6 +316,8 @@ async fn an_old_head_that_is_replayed_changes_nothing() {
 
     eventually("noticed", || mirror.status().upstreams[0].error == Some("leader_stale")).await;
     assert_eq!(mirror.status().tree, log.tree());
+    let counted = "diogenes_verification_failures_total{check=\"bad_batch\"} 0";
+    assert!(mirror.shared.metrics.node().render().contains(counted), "to lag is no fault");
     assert!(mirror.status().verdict.class.is_none());
     leader.show(log.clone(), 6);
     mirror.synced_with(&log).await;

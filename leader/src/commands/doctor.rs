@@ -67,7 +67,7 @@ impl Doctor {
             let own = read_key_of(settings).map(|key| key.fingerprint());
             examination.add(doctor::chain(own.as_ref(), &chain));
             if let Chain::Read(read) = chain {
-                found = Some(read);
+                found = Some(*read);
             }
             store.close().await;
         }

@@ -1,7 +1,8 @@
 // A federation of processes on this machine: a leader, a follower that reads through a liar, a witness.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { createPublicKey } from "node:crypto";
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -86,6 +87,16 @@ export class Federation {
   authorizeWitness(name, title) {
     const full = keyIn(this.run("witness", ["fingerprint", "--full"], { name }));
     this.operate("authorize-witness", full, "--name", title);
+    return full;
+  }
+
+  /** Authorises a witness that never signs: by its key, since a fingerprint alone waits for the first proof. */
+  authorizeSilentWitness(title) {
+    const full = keyIn(this.run("witness", ["fingerprint", "--full"], { name: "silent" }));
+    const pem = createPublicKey(this.#read("silent", "witness.pem")).export({ type: "spki", format: "pem" });
+    const file = join(this.#place, "silent.pub.pem");
+    writeFileSync(file, pem);
+    this.operate("authorize-witness", file, "--name", title);
     return full;
   }
 

@@ -159,9 +159,10 @@ check("what strangers wrote is shown and does nothing", async () => {
       assert.equal(await page.evaluate(() => window.hacked), undefined);
       assert.equal(await page.locator("main img").count(), 0);
       const text = await page.locator("main").textContent();
-      assert.ok(text.includes("<script>window.hacked") && text.includes("\\u202efdp.exe\\u2066\\u200b"), text);
+      assert.ok(text.includes("<script>window.hacked") && text.includes("b\\u0007c\\u0085"), text);
       assert.ok(!/[\u202a-\u202e\u2066-\u2069\u200b]/.test(text));
     }
+    assert.ok((await page.locator("main").textContent()).includes("\\u202efdp.exe\\u2066\\u200b"));
     await page.goto(`${federation.leader}/entries/${longId}`);
     const height = () => page.evaluate(() => document.documentElement.scrollHeight);
     const short = await height();
@@ -290,7 +291,7 @@ check("new entries, and a witness that does not sign, are seen on the open page"
     await page.goto(federation.leader);
     federation.append("x-test:news", [{ n: 1 }]);
     await until("the new entry", () => page.locator("#entries").getByText("x-test:news").isVisible(), SOON / 1000);
-    const silent = federation.authorizeWitness("silent", "Silent Witness");
+    const silent = federation.authorizeSilentWitness("Silent Witness");
     await shows(page, federation.leader, "a witness missing", (status) => status.verdict.colour === "red", async () => {
       const row = page.locator("#witnesses tr", { hasText: "Silent Witness" });
       return await colour(page) === "red" && /Only 1 of the 2 witnesses/.test(await sentence(page)) && await row.getByText("never", { exact: true }).first().isVisible();

@@ -8,6 +8,7 @@ use std::path::Path;
 use diogenes_common::shutdown::Tasks;
 use diogenes_tests::postgres;
 use diogenes_tests::process::{Machine, free_address};
+use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -31,6 +32,7 @@ enum Plant {
     Owner(&'static str),
     Content(&'static str, &'static str),
     Replace(&'static str, &'static str, &'static str),
+    Json(&'static str, fn(&mut Value)),
     Remove(&'static str),
     Sql(&'static str),
 }
@@ -49,6 +51,12 @@ impl Plant {
                 let text = fs::read_to_string(at(name)).unwrap();
                 assert!(text.contains(from), "{text}");
                 fs::write(at(name), text.replace(from, to)).unwrap();
+            }
+            Self::Json(name, change) => {
+                let text = fs::read_to_string(at(name)).unwrap();
+                let mut value = serde_json::from_str(&text).unwrap();
+                change(&mut value);
+                fs::write(at(name), value.to_string()).unwrap();
             }
             Self::Remove(name) => fs::remove_file(at(name)).unwrap(),
             Self::Sql(sql) => tamper(&at("log.db"), sql).await,
@@ -100,6 +108,7 @@ fn is_root() -> bool {
     std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0
 }
 
+const OTHER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 const WEAK: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const RANDOM: &str = "q7YB2w8mJ0x_uTn4sKp9ZfV1cRd5eGh6";
 
@@ -125,13 +134,19 @@ fn faults_of_files() -> Vec<Fault> {
         planted("a torn guard", Plant::Content("signed-guard", "{"), "guard", "fail"),
         planted(
             "a guard of a larger log",
-            Plant::Replace("signed-guard", "\"tree_size\":301", "\"tree_size\":302"),
+            Plant::Json("signed-guard", |guard| guard["tree_size"] = json!(302)),
             "guard",
             "fail",
         ),
         planted(
             "a guard of another history",
-            Plant::Replace("signed-guard", "\"root\":\"sha256:", "\"root\":\"sha256:0000"),
+            Plant::Json("signed-guard", |guard| guard["root"] = json!(OTHER)),
+            "guard",
+            "fail",
+        ),
+        planted(
+            "a guard of another log",
+            Plant::Json("signed-guard", |guard| guard["log_id"] = json!(OTHER)),
             "guard",
             "fail",
         ),
@@ -183,6 +198,17 @@ fn faults_of_settings(machine: &Machine) -> Vec<Fault> {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path.display().to_string()
     };
+    let installed = |name: &str, to: &str, mode: u32| -> String {
+        let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/tls");
+        let path = machine.home().join(to);
+        fs::copy(vectors.join(name), &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let cert = installed("one.cert.pem", "cert.pem", 0o644);
+    let fitting = installed("one.key.pem", "key.pem", 0o600);
+    let other = installed("other.key.pem", "other.pem", 0o600);
+    let bare = installed("one.key.pem", "bare.pem", 0o644);
     let (private, open) = (backups("backups", 0o700), backups("open", 0o755));
     let nightly = ("BACKUP_SCHEDULE", "0 43 2 * * *");
     vec![
@@ -210,6 +236,11 @@ fn faults_of_settings(machine: &Machine) -> Vec<Fault> {
         configured("no such database", &[("DATABASE_URL", "mysql://h/d")], "database", "fail"),
         configured("an open port", &[("DIOGENES_LISTEN", "0.0.0.0:19400")], "https", "fail"),
         configured("everybody a proxy", &[("TRUSTED_PROXIES", "0.0.0.0/0")], "https", "fail"),
+        configured("half of TLS", &[("TLS_CERT", "cert.pem")], "tls", "fail"),
+        configured("no certificate", &[("TLS_CERT", "no"), ("TLS_KEY", "no")], "tls", "fail"),
+        configured("TLS", &[("TLS_CERT", &cert), ("TLS_KEY", &fitting)], "tls", "ok"),
+        configured("another's key", &[("TLS_CERT", &cert), ("TLS_KEY", &other)], "tls", "fail"),
+        configured("an open TLS key", &[("TLS_CERT", &cert), ("TLS_KEY", &bare)], "tls", "fail"),
         configured("plain http", &[("ENFORCE_HTTPS", "false")], "https", "warn"),
         configured("no backups", &[], "backups", "warn"),
         configured("nowhere to back up", &[nightly], "backups", "fail"),

@@ -13,16 +13,16 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A connection over TLS.
-pub struct Connection(TlsStream<TcpStream>);
+pub(super) struct Connection(TlsStream<TcpStream>);
 
 impl Connection {
     /// Shakes hands with who shows the certificate of this file, in any version of TLS.
-    pub async fn open(address: SocketAddr, cert: &Path) -> std::io::Result<Self> {
+    pub(super) async fn open(address: SocketAddr, cert: &Path) -> std::io::Result<Self> {
         Self::open_with(address, cert, rustls::ALL_VERSIONS, b"http/1.1").await
     }
 
     /// The same in some versions, for one protocol.
-    pub async fn open_with(
+    pub(super) async fn open_with(
         address: SocketAddr,
         cert: &Path,
         versions: &[&'static SupportedProtocolVersion],
@@ -42,12 +42,12 @@ impl Connection {
     }
 
     /// The protocol that was agreed on.
-    pub fn protocol(&self) -> Option<&[u8]> {
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
         self.0.get_ref().1.alpn_protocol()
     }
 
     /// Asks once more on this connection, which stays open; answers head and body.
-    pub async fn ask(&mut self, method: &str, path: &str) -> std::io::Result<String> {
+    pub(super) async fn ask(&mut self, method: &str, path: &str) -> std::io::Result<String> {
         let request =
             format!("{method} {path} HTTP/1.1\r\nhost: log.example\r\ncontent-length: 0\r\n\r\n");
         self.0.write_all(request.as_bytes()).await?;
@@ -56,7 +56,7 @@ impl Connection {
 }
 
 /// Reads one answer of a connection that may stay open.
-pub async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
+pub(super) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
     let mut answer = Vec::new();
     loop {
         if let Some(whole) = whole(&answer) {

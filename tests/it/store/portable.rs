@@ -18,6 +18,11 @@ on_both! {
 
 type Rows = Vec<(&'static str, Vec<Vec<Cell>>)>;
 
+/// Beyond all that is stored.
+fn every() -> TreeSize {
+    TreeSize::ZERO.plus(1_000)
+}
+
 /// Every kept row of a database.
 async fn dump(store: &Store, size: TreeSize) -> Rows {
     let mut frozen = store.freeze().await.unwrap();
@@ -105,12 +110,12 @@ async fn every_row_is_the_same_in_the_other_database(database: Database) {
     let Some(other) = other else { return };
     let (from, to) = (database.open().await, other.open().await);
     fill(&database).await;
-    let rows = dump(&from, TreeSize::MAX).await;
+    let rows = dump(&from, every()).await;
     assert!(rows.iter().all(|(_, rows)| rows.len() == 3), "{rows:?}");
 
     refill(&to, &rows).await;
 
-    let mut found = dump(&to, TreeSize::MAX).await;
+    let mut found = dump(&to, every()).await;
     let heads = &mut found.iter_mut().find(|(name, _)| *name == "log_heads").unwrap().1;
     assert_eq!(heads.pop().unwrap()[6], Cell::Text(Some("signed".to_owned())));
     assert_eq!(found, rows);
@@ -143,14 +148,14 @@ async fn what_happens_later_is_not_in_a_frozen_moment(database: Database) {
     assert_eq!(frozen.state().await.unwrap(), Some(before));
     assert_eq!(before.tree.size, TreeSize::ZERO.plus(3));
     let meta = TABLES.iter().find(|table| table.name == "local_meta").unwrap();
-    let rows = frozen.rows(meta, TreeSize::MAX, None).await.unwrap();
+    let rows = frozen.rows(meta, every(), None).await.unwrap();
     assert_eq!(rows[0][1], Cell::Text(Some("1".to_owned())));
 }
 
 async fn numbers_go_on_after_rows_were_put_back(database: Database) {
     let store = database.open().await;
     fill(&database).await;
-    let rows = dump(&store, TreeSize::MAX).await;
+    let rows = dump(&store, every()).await;
     refill(&store, &rows).await;
 
     let incident = diogenes_common::store::NewIncident {

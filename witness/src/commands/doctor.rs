@@ -20,7 +20,7 @@ use diogenes_common::merkle::Hash;
 use diogenes_common::note::KeyName;
 use diogenes_common::shutdown;
 
-use super::{load, print_json};
+use super::{loader, print_json};
 use crate::state::{Home, Look, StateError};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -44,7 +44,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(&self, flags: Flags, json: bool) -> Result<(), Failure> {
-        let report = match load(flags) {
+        let report = match loader(flags).load().map_err(Failure::from) {
             Err(failure) if failure.exit() == Exit::Usage => return Err(failure),
             Err(failure) => misconfigured(Role::Witness, VERSION, &failure),
             Ok(settings) => shutdown::block_on(Some(2), self.examine(&settings))?,
@@ -71,7 +71,7 @@ impl Doctor {
         );
         examination.add(named(settings));
         examination.add(lists(settings));
-        let looked = looked.unwrap_or_else(|| Ok(None));
+        let looked = looked.unwrap_or(Ok(None));
         examination.add(state(&looked));
         let look = looked.unwrap_or_default();
         let heads = look.iter().flat_map(|look| look.logs.values());

@@ -48,7 +48,7 @@ impl Submit {
         let home = bench.home()?;
         let mut agent = bench.agent(&home, &self.log.server, &self.log.trust.vantage)?;
         let (round, log) = bench.block_on(async {
-            let round = Tracer::new()?.root().scope(agent.round(Occasion::Typed)).await?;
+            let round = Tracer::new()?.root().scope(Box::pin(agent.round(Occasion::Typed))).await?;
             Ok((round, agent.log().cloned()))
         })?;
         if bench.json {

@@ -12,7 +12,6 @@ mod tests;
 mod turns;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

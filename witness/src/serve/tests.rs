@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use diogenes_common::checkpoint::Checkpoint;
 use diogenes_common::config::{Environment, Flags};
 use diogenes_common::cosignature::verify_cosignature;

@@ -60,12 +60,17 @@ async fn look(settings: &Settings, url: &DatabaseUrl) -> (Database, Option<Store
         SqliteFile::There { is_private } => is_private,
         SqliteFile::None => true,
     };
-    let opened = async {
+    let opened: Result<_, StoreError> = async {
         let store = Store::look(&url).await?;
-        let schema = store.migrations().await.and_then(|status| status.check());
-        Ok::<_, StoreError>((schema, store.server().await?, store))
-    };
-    match opened.await {
+        let schema = match store.migrations().await {
+            Ok(status) => status.check(),
+            Err(altered @ StoreError::Altered { .. }) => Err(altered),
+            Err(error) => return Err(error),
+        };
+        Ok((schema, store.server().await?, store))
+    }
+    .await;
+    match opened {
         Err(error) => (Database::Closed { place, error }, None),
         Ok((schema, server, store)) => {
             (Database::Open { place, schema, server, is_private }, Some(store))
@@ -92,8 +97,8 @@ fn file(settings: &Settings, url: &DatabaseUrl) -> SqliteFile {
         // A follower mirrors anew; a leader never begins a second history.
         return SqliteFile::Missing { is_lost: settings.role() == Role::Leader && key.exists() };
     }
-    let is_private = fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 == 0);
-    SqliteFile::There { is_private }
+    let is_open = fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 != 0);
+    SqliteFile::There { is_private: !is_open }
 }
 
 /// Reads the newest state of a log and what stands beside it.
@@ -103,7 +108,7 @@ pub async fn stored_chain(store: &Store) -> Chain {
         Ok(Err(error @ StoreError::Unreachable(_))) => Chain::Unreadable(error.to_string()),
         Ok(Err(error)) => Chain::Damaged(error.to_string()),
         Ok(Ok(None)) => Chain::Empty,
-        Ok(Ok(Some(found))) => Chain::Read(found),
+        Ok(Ok(Some(found))) => Chain::Read(Box::new(found)),
     }
 }
 

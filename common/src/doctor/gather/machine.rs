@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -26,10 +26,11 @@ use crate::clock::Timestamp;
 use crate::config::{
     APPEND_POLICY, BACKUP_DIR, BACKUP_SCHEDULE, DATA_DIR, ENFORCE_HTTPS, LEGACY_CHALLENGE, LISTEN,
     LOG_LEVEL, MIN_FREE, OPERATOR_TOKEN, SECRET_KEY, Schedule, Secret, Setting, Settings, Source,
-    TRUSTED_PROXIES, VERIFY_SCHEDULE,
+    TLS_CERT, TRUSTED_PROXIES, VERIFY_SCHEDULE,
 };
-use crate::files::{self, FileError, Role};
+use crate::files::{self, Role};
 use crate::keys::SigningKey;
+use crate::server::tls::Identity;
 use crate::store::DatabaseUrl;
 
 /// The most files of a directory that are looked at.
@@ -227,30 +228,19 @@ fn kept(path: &Path, data: &Path) -> io::Result<Kept> {
     })
 }
 
-/// The files of the node's own TLS listener, where the settings name them.
-fn tls_paths(_settings: &Settings) -> Option<(PathBuf, PathBuf)> {
-    None
-}
-
 /// Says whether the settings let the node speak TLS itself.
 pub fn is_tls_configured(settings: &Settings) -> bool {
-    tls_paths(settings).is_some()
+    settings.value(&TLS_CERT).is_some()
 }
 
+/// What a start makes of the certificate and the key, where the settings name them.
 fn tls_files(settings: &Settings, now: Timestamp) -> Vec<Finding> {
-    let Some((cert, key)) = tls_paths(settings) else { return Vec::new() };
-    let read = |path: &Path| fs::read(path).map_err(FileError::io("read", path));
-    match (read(&cert), read(&key)) {
-        (Ok(cert), Ok(pem)) => {
-            let mode = fs::metadata(&key).map_or(0, |file| file.mode() & 0o777);
-            let mut findings = tls(&cert, &pem, now);
-            findings.extend(tls::key_mode(&key, mode));
-            findings
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            vec![Finding::fail(Check::Tls, error.to_string(), "check TLS_CERT and TLS_KEY")]
-        }
-    }
+    let expires = match Identity::from_settings(settings, now) {
+        Ok(None) => return Vec::new(),
+        Ok(Some(identity)) => Ok(identity.expires()),
+        Err(error) => Err(error.into()),
+    };
+    vec![tls::tls(&expires, now)]
 }
 
 async fn listening(settings: &Settings) -> Listener {

@@ -73,9 +73,8 @@ fn own_url(headers: &HeaderMap) -> Option<String> {
     let is_loopback = ["localhost", "127.", "[::1]"].iter().any(|name| host.starts_with(name));
     let scheme = match forwarded {
         Some("http") => "http",
-        Some(_) => "https",
         None if is_loopback => "http",
-        None => "https",
+        Some(_) | None => "https",
     };
     Some(format!("{scheme}://{host}"))
 }

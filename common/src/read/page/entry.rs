@@ -35,6 +35,7 @@ pub(super) async fn page(
 
 #[derive(Template)]
 #[template(path = "entry.html")]
+#[expect(clippy::struct_field_names, reason = "`entry_hash` is its name in the API")]
 struct Entry {
     frame: Frame,
     id: u64,

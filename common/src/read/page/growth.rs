@@ -45,16 +45,15 @@ pub(super) async fn growth(
     // From the newest on: sizes only shrink, which narrows every search.
     for slot in (newest - SLOTS..=newest).rev() {
         let most = sizes.last().copied().unwrap_or_default();
-        let size = match known.get(&slot) {
-            Some(size) => *size,
-            None => {
-                let Some(time) = Timestamp::from_millis(slot * SLOT_SECONDS * 1000) else { break };
-                let size = newest_before(reads.store(), time, most).await?;
-                if time <= head {
-                    known.insert(slot, size);
-                }
-                size
+        let size = if let Some(size) = known.get(&slot) {
+            *size
+        } else {
+            let Some(time) = Timestamp::from_millis(slot * SLOT_SECONDS * 1000) else { break };
+            let size = newest_before(reads.store(), time, most).await?;
+            if time <= head {
+                known.insert(slot, size);
             }
+            size
         };
         sizes.push(size);
     }

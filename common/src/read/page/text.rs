@@ -107,12 +107,11 @@ pub(super) fn indented(json: &str) -> String {
             }
             '{' | '[' => {
                 shown.push(c);
-                match characters.next_if(|next| matches!(next, '}' | ']')) {
-                    Some(end) => shown.push(end),
-                    None => {
-                        depth += 1;
-                        new_line(depth, &mut shown);
-                    }
+                if let Some(end) = characters.next_if(|next| matches!(next, '}' | ']')) {
+                    shown.push(end);
+                } else {
+                    depth += 1;
+                    new_line(depth, &mut shown);
                 }
             }
             '}' | ']' => {

@@ -85,7 +85,7 @@ pub(super) fn witnesses(
     };
     Witnesses {
         rows: rows.iter().map(|row| witness(row, incidents)).collect(),
-        quorum: format!("Quorum: {required} of {of} must sign a head; {current} are current."),
+        quorum: format!("Quorum: {required} of {of} must sign a head, {current} current."),
         colour: colour.as_str(),
     }
 }
