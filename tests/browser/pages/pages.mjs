@@ -110,8 +110,16 @@ const pages = () => [
   ["follower", `${federation.follower}/`],
   ["hostile entry", `${federation.leader}/entries/${hostileId}`],
   ["key", `${federation.follower}/keys/${federation.operator}`],
-  ["reference", `${federation.leader}/redoc`],
 ];
+
+// A page of a megabyte, at which axe looks for more than a minute: once.
+check("the reference is readable and accessible", async () => {
+  await visiting({ viewport: { width: 360, height: 1000 } }, async (page) => {
+    await page.goto(`${federation.leader}/redoc`);
+    await fits(page, "reference");
+    await isAccessible(page, "reference");
+  });
+});
 
 for (const width of WIDTHS) {
   for (const colorScheme of SCHEMES) {
