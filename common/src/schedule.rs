@@ -63,7 +63,8 @@ impl Ticks {
     }
 }
 
-async fn scheduled(
+/// Runs a scheduler that counts up each time the schedule is due; it ends with its shutdown.
+pub async fn scheduled(
     schedule: &Schedule,
     sender: watch::Sender<u64>,
 ) -> Result<JobScheduler, JobSchedulerError> {

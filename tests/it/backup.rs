@@ -175,14 +175,11 @@ async fn round_trip(from: Database, to: Database) {
 
 /// Appends so many thousand events.
 async fn append(node: &Node, thousands: usize) {
-    for _ in 0..thousands {
-        node.append_lines(lines(1_000)).await.unwrap();
-    }
-}
-
-fn lines(count: usize) -> Vec<u8> {
     let line = |n| json!({ "event_type": "x-test:event", "payload": { "n": n } }).to_string();
-    (0..count).map(line).collect::<Vec<_>>().join("\n").into_bytes()
+    let lines = (0..1_000).map(line).collect::<Vec<_>>().join("\n").into_bytes();
+    for _ in 0..thousands {
+        node.append_lines(lines.clone()).await.unwrap();
+    }
 }
 
 /// The views of a restored leader are what its log gives.

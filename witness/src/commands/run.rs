@@ -6,11 +6,12 @@ use diogenes_common::config::{Schedule, Value};
 use diogenes_common::exit::Failure;
 use diogenes_common::reload::Reloader;
 use diogenes_common::retry::Retry;
+use diogenes_common::schedule::scheduled;
 use diogenes_common::shutdown::Tasks;
 use diogenes_common::supervisor::{Pulse, Supervisor};
 use diogenes_common::trace::{Trace, Tracer};
 use tokio::sync::watch;
-use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_cron_scheduler::JobSchedulerError;
 
 use super::{Bench, TrustArgs};
 use crate::agent::{Agent, Occasion, Round, RoundError};
@@ -62,7 +63,8 @@ impl Run {
             let mut scheduler = None;
             if let Some(schedule) = &schedule {
                 let (sender, receiver) = watch::channel(0);
-                scheduler = Some(start(schedule, sender).await.map_err(|e| not_a_schedule(&e))?);
+                scheduler =
+                    Some(scheduled(schedule, sender).await.map_err(|e| not_a_schedule(&e))?);
                 ticks = Some(receiver);
             }
             let pulses: Vec<_> = agents.iter().map(|_| Pulse::default()).collect();
@@ -125,17 +127,6 @@ impl Pace {
             Self::At(ticks) => drop(ticks.changed().await),
         }
     }
-}
-
-async fn start(
-    schedule: &Schedule,
-    sender: watch::Sender<u64>,
-) -> Result<JobScheduler, JobSchedulerError> {
-    let scheduler = JobScheduler::new().await?;
-    let job = Job::new(schedule.as_str(), move |_, _| sender.send_modify(|tick| *tick += 1))?;
-    scheduler.add(job).await?;
-    scheduler.start().await?;
-    Ok(scheduler)
 }
 
 fn not_a_schedule(error: &JobSchedulerError) -> Failure {
