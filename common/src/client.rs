@@ -1,6 +1,7 @@
 //! How a node asks other nodes: to addresses that its operator chose, for answers of bounded size,
 //! in bounded time.
 
+mod batch;
 mod coding;
 mod courier;
 mod guard;
@@ -24,6 +25,7 @@ use crate::exit::Failure;
 use crate::retry::LONGEST;
 use crate::trace::{TRACEPARENT, Trace, Tracer};
 
+pub use batch::NoBatch;
 use coding::unpacked;
 pub use courier::{Answered, Courier, PATIENCE, Undelivered};
 pub use guard::{Ground, MAX_URL_BYTES, Refused, Rules, Target, TargetError, judge};

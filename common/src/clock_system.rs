@@ -1,5 +1,7 @@
 //! The machine's own clocks.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::clock::{Clock, Timestamp};
@@ -13,7 +15,7 @@ impl Clock for SystemClock {
         // A wall clock before 1970 or after 9999 is shown as the nearest end; the leader's clock
         // rules refuse to stamp with either.
         let start = Timestamp::from_millis(0).expect("zero is within the range of timestamps");
-        start.plus_millis(millis(clock_gettime(ClockId::Realtime)))
+        start.plus_millis(wall_millis())
     }
 
     fn steady_millis(&self) -> i64 {
@@ -31,6 +33,16 @@ pub fn monotonic_micros() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let micros = time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1_000);
     u64::try_from(micros).unwrap_or(0)
+}
+
+/// Read through the C library, where a test can put another clock in its place.
+fn wall_millis() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that others are passed")]
+    let now = SystemTime::now();
+    match now.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+    }
 }
 
 fn millis(time: Timespec) -> i64 {

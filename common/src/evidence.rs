@@ -5,17 +5,23 @@
 //! (explanation, time, observer) can be changed by anyone and changes nothing. What only looks
 //! wrong is kept as an [`Observation`] and is never called proof.
 
+mod explain;
 mod observation;
+mod parting;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod weigh;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use explain::explain;
 pub use observation::Observation;
+pub use parting::{Own, Parting, Step, Traces, parting, traces};
 pub use verify::{EvidenceError, NotProven, Proven, verify};
+pub use weigh::{Against, Identity, Rejected, Watched, Weighed, weigh};
 
 use crate::batch::{Log, base64_hashes};
 use crate::clock::Timestamp;
@@ -50,6 +56,38 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::ForkSameSize,
+        Self::ForkPrefix,
+        Self::Truncated,
+        Self::TimestampRegressed,
+        Self::ChainMerkleMismatch,
+        Self::BadEntry,
+        Self::WitnessEquivocated,
+    ];
+
+    /// What it says, in words.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::ForkSameSize => "one size of the log was signed with two contents",
+            Self::ForkPrefix => {
+                "a larger log was signed that does not contain a smaller signed one"
+            }
+            Self::Truncated => "a smaller log was signed after a larger one",
+            Self::TimestampRegressed => "a larger log was signed with an earlier time",
+            Self::ChainMerkleMismatch => "a head was signed whose last entry is not its tree's",
+            Self::BadEntry => "a head was signed over an entry that breaks a rule of the log",
+            Self::WitnessEquivocated => "a witness signed two histories of one log",
+        }
+    }
+
+    /// Whether it is proven by the key of a log, which ends that log; the other one accuses a
+    /// witness.
+    pub const fn is_against_the_log(self) -> bool {
+        !matches!(self, Self::WitnessEquivocated)
+    }
+
     /// The kind as it is written; also the reason that a status shows.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -63,6 +101,19 @@ impl Kind {
         }
     }
 }
+
+impl std::str::FromStr for Kind {
+    type Err = NotAKind;
+
+    fn from_str(text: &str) -> Result<Self, NotAKind> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(NotAKind)
+    }
+}
+
+/// No kind of evidence has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no kind of evidence has this name")]
+pub struct NotAKind;
 
 impl From<Contradiction> for Kind {
     fn from(found: Contradiction) -> Self {

@@ -1,17 +1,18 @@
 //! Files that must be private, durable or held by one process at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
+use crate::disk::{
+    self as fs, DirBuilder, DirBuilderExt as _, File, MetadataExt as _, OpenOptions,
+    OpenOptionsExt as _, PermissionsExt as _,
+};
 use crate::exit::Failure;
 
 /// The largest private file that is read: keys, secrets and state are all far smaller.
@@ -225,7 +226,7 @@ impl DataDir {
         };
         let foreign = Role::ALL
             .into_iter()
-            .find(|other| *other != role && path.join(other.key_file()).exists());
+            .find(|other| *other != role && fs::exists(&path.join(other.key_file())));
         if let Some(foreign) = foreign {
             return Err(other(foreign.name()));
         }
@@ -308,7 +309,7 @@ impl FileLock {
             .map_err(FileError::io("open", path))?;
         let deadline = Instant::now() + patience;
         loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+            match fs::try_lock(&file) {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if Instant::now() >= deadline {
@@ -414,7 +415,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// Appends to a private file, which is made if needed, and returns when that is durable.
 pub fn append(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let is_new = !path.exists();
+    let is_new = !fs::exists(path);
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
@@ -565,7 +566,7 @@ mod tests {
         assert_ne!(data.secret("secret-key").unwrap(), first);
         assert_eq!(mode(&data.file("operator-token")), 0o600);
 
-        fs::write(data.file("operator-token"), "\n").unwrap();
+        std::fs::write(data.file("operator-token"), "\n").unwrap();
         assert!(matches!(data.secret("operator-token"), Err(FileError::Malformed { .. })));
     }
 
@@ -590,7 +591,7 @@ mod tests {
     fn a_replacement_is_whole_and_survives_a_left_over() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("state.json");
-        fs::write(root.path().join("state.json.tmp"), "torn").unwrap();
+        std::fs::write(root.path().join("state.json.tmp"), "torn").unwrap();
 
         replace(&path, b"{}").unwrap();
         replace(&path, b"{\"a\":1}").unwrap();

@@ -42,6 +42,8 @@ pub mod config;
 #[cfg(feature = "shell")]
 pub mod describe;
 #[cfg(feature = "shell")]
+pub mod disk;
+#[cfg(feature = "shell")]
 pub mod doctor;
 #[cfg(feature = "shell")]
 pub mod exit;
@@ -55,6 +57,8 @@ pub mod reload;
 pub mod retry;
 #[cfg(feature = "shell")]
 pub mod schedule;
+#[cfg(feature = "shell")]
+pub mod scrub;
 #[cfg(feature = "shell")]
 pub mod server;
 #[cfg(feature = "shell")]

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use diogenes_common::client::{Answer, FetchError};
 use diogenes_common::describe::limited;
-use diogenes_common::read::{Node, Reads, ReadyAsk};
+use diogenes_common::read::{Latching, Node, Reads, ReadyAsk};
 use diogenes_common::server::body::{self, RawBody};
 use diogenes_common::server::limits::{Class, Limiter};
 use diogenes_common::server::problem::{Code, MEDIA_TYPE, Problem};
@@ -22,8 +22,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::replica::Now;
-use crate::sync::Shared;
 use crate::sync::source::Source;
+use crate::sync::{Shared, prove};
 
 /// The follower as its handlers see it. Clones share one state.
 #[derive(Clone)]
@@ -70,6 +70,10 @@ impl Node for App {
     fn is_operator(&self, _: &HeaderMap) -> bool {
         false
     }
+
+    async fn latch(&self, proof: Latching) -> Result<(), Problem> {
+        prove::received(&self.shared, proof).await
+    }
 }
 
 /// The routes that only a follower has.
@@ -108,6 +112,9 @@ async fn relay(
             Err(FetchError::Status(fault))
                 if fault.code.as_deref() != Some("leader_unreachable") =>
             {
+                if fault.code.as_deref() == Some("proof_disagrees") {
+                    app.judge_witness(&proof).await;
+                }
                 let status = StatusCode::from_u16(fault.status);
                 let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
                 let mut response = (status, Body::from(fault.body)).into_response();
@@ -130,6 +137,17 @@ async fn relay(
          leader itself",
     )
     .member("leader_url", leader_url(&app)))
+}
+
+impl App {
+    /// Looks whether a proof that the leader does not agree with excludes an earlier one of the same
+    /// witness. The leader's answer goes back whatever is found.
+    async fn judge_witness(&self, body: &[u8]) {
+        let Ok(proof) = serde_json::from_slice(body) else { return };
+        if let Err(error) = self.reads.judge_witness(&proof, self.shared.name()).await {
+            tracing::warn!(%error, "a witness could not be judged");
+        }
+    }
 }
 
 fn hand_back(answer: Answer) -> Response {

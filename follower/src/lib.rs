@@ -14,6 +14,7 @@ mod published;
 mod replica;
 mod report;
 mod serve;
+mod share;
 mod sync;
 
 pub use commands::main;

@@ -8,6 +8,7 @@ use diogenes_common::evidence::Kind;
 use diogenes_common::files::Role;
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::read::{ChainMetrics, DAMAGE, Verification};
+use diogenes_common::scrub::{DAMAGED, ScrubMetrics};
 use diogenes_common::store::Incident;
 use diogenes_common::telemetry;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
@@ -29,20 +30,23 @@ pub(crate) struct Metrics {
     fetch_errors: IntCounterVec,
     verification_failures: IntCounterVec,
     backups: BackupMetrics,
+    scrub: ScrubMetrics,
     chain: ChainMetrics,
 }
 
 /// What may open an incident: named from the start, so that alerts see zero.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 11] = [
     Kind::ForkSameSize.as_str(),
     Kind::ForkPrefix.as_str(),
     Kind::Truncated.as_str(),
     Kind::TimestampRegressed.as_str(),
     Kind::ChainMerkleMismatch.as_str(),
     Kind::BadEntry.as_str(),
+    Kind::WitnessEquivocated.as_str(),
     SOURCE_FAULT,
     "entry_without_effect",
     DAMAGE,
+    DAMAGED,
 ];
 
 /// What may not hold of what a source sent: named from the start, so that the first one is seen as
@@ -103,6 +107,7 @@ impl Metrics {
                 &["check"],
             ),
             backups: BackupMetrics::register(&node),
+            scrub: ScrubMetrics::register(&node),
             chain: ChainMetrics::register(&node),
             node,
         };
@@ -116,6 +121,11 @@ impl Metrics {
             metrics.verification_failures.with_label_values(&[check]).inc_by(0);
         }
         metrics
+    }
+
+    /// What the scrub shows.
+    pub(crate) fn scrub(&self) -> &ScrubMetrics {
+        &self.scrub
     }
 
     /// What every role measures.

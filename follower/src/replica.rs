@@ -139,6 +139,8 @@ pub(crate) enum Hold {
     DiskFull,
     /// The own database does not answer.
     StoreUnreachable,
+    /// What the own database holds is damaged, and not repaired yet.
+    Damaged,
 }
 
 /// What to do about it.
@@ -203,6 +205,7 @@ pub(crate) struct Replica {
     grew: Option<Now>,
     growth: VecDeque<(i64, TreeSize)>,
     halt: Option<Halt>,
+    acknowledgements: u64,
     hold: Option<Hold>,
     verdict: Verdict,
     since: Timestamp,
@@ -235,6 +238,7 @@ impl Replica {
             grew: None,
             growth: VecDeque::new(),
             halt: None,
+            acknowledgements: 0,
             hold: None,
             verdict: Verdict {
                 status: FollowerStatus::Behind,
@@ -315,6 +319,7 @@ impl Replica {
             Event::Acknowledged => {
                 if matches!(self.halt, Some(Halt::Latched { .. })) {
                     self.halt = None;
+                    self.acknowledgements += 1;
                     // Those heads are part of the evidence now; kept, they would latch again
                     // whatever the log says next.
                     self.kept.clear();
@@ -380,6 +385,11 @@ impl Replica {
     /// The kept heads above a size.
     pub(crate) fn heads_above(&self, size: TreeSize) -> Vec<Arc<Accepted>> {
         self.kept.heads().filter(|head| head.size() > size).cloned().collect()
+    }
+
+    /// How often the operator ended a latch: each time every kept head was forgotten.
+    pub(crate) fn acknowledgements(&self) -> u64 {
+        self.acknowledgements
     }
 
     /// The newest head that was accepted.
@@ -473,6 +483,7 @@ impl Replica {
         }
         match self.hold {
             Some(Hold::StoreUnreachable) => return Verdict::error("log_unreachable"),
+            Some(Hold::Damaged) => return Verdict::error("damaged"),
             Some(Hold::DiskFull) => return Verdict::behind("paused"),
             None => {}
         }

@@ -19,6 +19,7 @@ use diogenes_common::read::{
 };
 use diogenes_common::reload::Reloader;
 use diogenes_common::schedule::Ticks;
+use diogenes_common::scrub::{Parts, Peers, ScrubTask};
 use diogenes_common::server::Server;
 use diogenes_common::server::https::HttpsPolicy;
 use diogenes_common::server::limits::Limiter;
@@ -42,6 +43,7 @@ use crate::moved::Moving;
 use crate::published::Follow;
 use crate::replica::{Class, Event, Now};
 use crate::report;
+use crate::share;
 use crate::sync::source::Source;
 use crate::sync::{self, Shared, Stages};
 
@@ -74,6 +76,7 @@ pub struct Follower {
     backups: Option<Scheduled>,
     limiter: Limiter,
     settings: Settings,
+    listeners: Vec<Arc<Source>>,
     _database_lock: ExclusiveLock,
     _directory_lock: FileLock,
 }
@@ -149,6 +152,7 @@ impl Follower {
         let limiter = Limiter::from_settings(settings, |_| false);
         let router = router(&app, &limiter);
         let operator = upstream.operator;
+        let listeners = share::listeners(settings, &upstream.sources)?;
         Ok(Self {
             tasks,
             server,
@@ -165,6 +169,7 @@ impl Follower {
             backups,
             limiter,
             settings: settings.clone(),
+            listeners,
             _database_lock: database_lock,
             _directory_lock: directory_lock,
         })
@@ -217,10 +222,15 @@ impl Follower {
         tasks.spawn_essential("published checkpoint", self.published.run());
         tasks.spawn_essential("report", report::run(shared.clone(), sources.clone(), key.clone()));
         tasks.spawn_essential("facts", keep_facts(shared.clone(), sources, facts));
+        for listener in self.listeners {
+            tasks.spawn_essential("evidence", share::run(shared.clone(), listener));
+        }
         tasks.spawn_essential("rounds", show_rounds(shared.clone(), round));
         tasks.spawn_essential("status", keep_status(app.clone(), key.fingerprint(), operator));
         let verifications = app.reads.clone().verify_when_due(self.verifications, tasks.token());
         tasks.spawn_essential("verifications", verifications);
+        let scrub = scrub(&self.settings, &app)?;
+        tasks.spawn_essential("scrub", scrub.run(tasks.token()));
         let last_backup = shared.metrics.backups().clone();
         let last_backup = last_backup.keep(shared.store.clone(), tasks.token());
         tasks.spawn_essential("last backup", last_backup);
@@ -234,6 +244,20 @@ impl Follower {
         shared.store.close().await;
         served.and(ended)
     }
+}
+
+/// The scrub, which asks the sources for what is damaged.
+fn scrub(settings: &Settings, app: &App) -> Result<ScrubTask, Failure> {
+    let sources = app.sources.clone();
+    let urls = move || sources.iter().map(|source| source.base()).collect();
+    let parts = Parts {
+        reads: app.reads.clone(),
+        peers: Peers::new(boot::client(settings)?, urls),
+        clock: app.shared.clock.clone(),
+        metrics: app.shared.metrics.scrub().clone(),
+        is_leader: false,
+    };
+    Ok(ScrubTask::new(settings, parts))
 }
 
 /// What is backed up, now.
@@ -417,7 +441,7 @@ async fn status(app: App, own: Fingerprint, operator: Fingerprint) -> Option<Rep
         }),
         since: Some(status.since),
         retry_at: status.retry_at,
-        evidence: status.evidence.map(|id| format!("evidence/{id}.json")),
+        evidence: status.evidence.map(read::href),
         next_action: status.next_action.map(str::to_owned),
         origin: shared.log().map(|log| log.origin().clone()),
         fingerprint: Some(own),

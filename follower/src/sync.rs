@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// Shows that the stages turn.
     pub(crate) pulse: Pulse,
+    /// The newest evidence of this run; wakes those who tell other nodes.
+    pub(crate) proven: watch::Sender<Option<i64>>,
     /// Held while evidence is stored.
     latching: tokio::sync::Mutex<()>,
     log: Mutex<Option<Log>>,
@@ -100,6 +102,9 @@ impl Shared {
 
     /// Tells the replica what happened, and the reporter if that changed its status.
     pub(crate) fn on(&self, event: Event) -> Vec<Action> {
+        if let Event::EvidenceStored { evidence, .. } = &event {
+            self.proven.send_replace(Some(*evidence));
+        }
         let now = Now::of(&*self.clock);
         let actions = self.replica().on(event, now);
         if actions.contains(&Action::Report) {
@@ -118,6 +123,11 @@ impl Shared {
         if log.is_none() {
             *log = chain.log().cloned();
         }
+    }
+
+    /// How this follower names itself in evidence.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn observed(&self, at: Timestamp) -> Observed {
@@ -193,6 +203,7 @@ pub(crate) async fn open(setup: Setup) -> Result<(Arc<Shared>, Stages), Failure>
         round: watch::Sender::new(round),
         changed: Notify::new(),
         pulse: Pulse::default(),
+        proven: watch::Sender::new(None),
         latching: tokio::sync::Mutex::default(),
         log: Mutex::new(chain.log().cloned()),
         replica: Mutex::new(replica),
@@ -243,6 +254,7 @@ impl Stages {
             timestamp: state.timestamp,
             last_event_id: state.last_event_id,
             kept,
+            acknowledgements: 0,
             rounds: Vec::new(),
             feedback: to_fetcher.clone(),
             min_free,

@@ -9,7 +9,7 @@ use diogenes_common::config::AppendPolicy;
 use diogenes_common::head::Origin;
 use diogenes_common::keys::{Fingerprint, PublicKey};
 use diogenes_common::merkle::{Hash, TreeSize};
-use diogenes_common::read::{Facts, Node, Published, Reads, ReadyAsk, Snapshot};
+use diogenes_common::read::{Facts, Latching, Node, Published, Reads, ReadyAsk, Snapshot};
 use diogenes_common::server::limits::Limiter;
 use diogenes_common::server::problem::{Code, Problem};
 use diogenes_common::store::{Store, StoreError};
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::auth::{Auth, OperatorToken};
 use crate::cosigning::Cosigning;
+use crate::federation::accused;
 use crate::metrics::Metrics;
 use crate::sequencer::{AppendError, Handle, NotSigning};
 use crate::start;
@@ -133,6 +134,10 @@ impl Node for App {
 
     fn is_operator(&self, headers: &HeaderMap) -> bool {
         self.token.is_in(headers)
+    }
+
+    async fn latch(&self, proof: Latching) -> Result<(), Problem> {
+        accused(self, proof).await
     }
 }
 

@@ -48,6 +48,18 @@ pub(crate) struct Booted {
     pub(crate) directory_lock: FileLock,
 }
 
+impl Booted {
+    /// Takes up what else forbids or allows to sign.
+    pub(crate) async fn decided(&mut self, not_signing: Option<NotSigning>) -> Result<(), Failure> {
+        self.not_signing = not_signing;
+        if not_signing.is_some() && self.opened.newest_signed.is_none() {
+            let edge = self.opened.chain.edge();
+            self.opened.newest_signed = newest_signed(&self.store, &self.operator, edge).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Opens the log of these settings, or makes it where nothing is.
 pub(crate) async fn boot(
     settings: &Settings,
@@ -75,29 +87,25 @@ pub(crate) async fn boot(
     if store.refresh_views(trust, false).await.map_err(chain_failure)? {
         tracing::info!("the views were made anew from the log");
     }
-    let mut opened = start::reopen(&store, &operator).await.map_err(open_failure)?;
+    let opened = start::reopen(&store, &operator).await.map_err(open_failure)?;
     let not_signing = match plan {
         Plan::ReadOnly(reason) => Some(reason),
-        Plan::Go | Plan::Initialise if is_accused(&store).await? => {
-            Some(NotSigning::SelfRolledBack)
-        }
-        Plan::Go | Plan::Initialise => None,
+        Plan::Go | Plan::Initialise => accused_of(&store).await?,
     };
-    if not_signing.is_some() {
-        opened.newest_signed = newest_signed(&store, &operator, opened.chain.edge()).await?;
-    }
-    Ok(Booted {
+    let mut booted = Booted {
         data,
         session_key,
         store,
         operator,
         opened,
-        not_signing,
+        not_signing: None,
         is_new,
         floor,
         database_lock,
         directory_lock,
-    })
+    };
+    booted.decided(not_signing).await?;
+    Ok(booted)
 }
 
 /// The operator's key, if this leader may sign what its database holds: a start with the same
@@ -106,16 +114,19 @@ pub(crate) async fn signer(data: &DataDir, store: &Store) -> Result<Option<Signi
     backup::refuse_unfinished(data)?;
     let found = find(data, store, None).await?;
     match start::plan(&found)? {
-        Plan::Go if !is_accused(store).await? => Ok(Some(read_key(data)?)),
+        Plan::Go if accused_of(store).await?.is_none() => Ok(Some(read_key(data)?)),
         _ => Ok(None),
     }
 }
 
-/// Whether a head of our own that this database does not hold was seen, and nobody has dealt
-/// with that: a restart alone makes it no safer to sign.
-async fn is_accused(store: &Store) -> Result<bool, Failure> {
-    let open = store.incidents(true).await.map_err(store_failure)?;
-    Ok(open.iter().any(|incident| incident.kind == "self_rolled_back"))
+/// What was seen of our own signatures that forbids another one, and that nobody has dealt with: a
+/// restart alone makes it no safer to sign.
+async fn accused_of(store: &Store) -> Result<Option<NotSigning>, Failure> {
+    let open = store.open_incident_of("latched").await.map_err(store_failure)?;
+    Ok(open.map(|incident| match incident.kind.parse() {
+        Ok(kind) => NotSigning::Latched(kind),
+        Err(_) => NotSigning::SelfRolledBack,
+    }))
 }
 
 /// Opens the database of these settings.
@@ -189,7 +200,7 @@ pub(crate) fn store_failure(error: StoreError) -> Failure {
     }
 }
 
-fn chain_failure(error: ChainError) -> Failure {
+pub(crate) fn chain_failure(error: ChainError) -> Failure {
     match error {
         ChainError::Store(error) => store_failure(error),
         ChainError::Resume(error) => Failure::unsafe_state(

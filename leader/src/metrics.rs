@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use diogenes_common::backup::BackupMetrics;
 use diogenes_common::head::TreeHead;
 use diogenes_common::read::{ChainMetrics, Verification};
+use diogenes_common::scrub::ScrubMetrics;
 use diogenes_common::telemetry;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -41,6 +42,7 @@ pub(crate) struct Metrics {
     pub(crate) auth_refusals: IntCounterVec,
     pub(crate) webhooks: WebhookMetrics,
     pub(crate) backups: BackupMetrics,
+    pub(crate) scrub: ScrubMetrics,
     chain: ChainMetrics,
 }
 
@@ -143,6 +145,7 @@ impl Metrics {
             auth_refusals: auth_refusals(node),
             webhooks: WebhookMetrics::register(node),
             backups: BackupMetrics::register(node),
+            scrub: ScrubMetrics::register(node),
             chain: ChainMetrics::register(node),
         }
     }

@@ -43,10 +43,12 @@ use crate::auth::{self, Auth, OperatorToken};
 use crate::boot::{self, Booted};
 use crate::cosigning::{self, Asked, Cosigning, Decided, Publisher};
 use crate::metrics::Metrics;
+use crate::peers::{self, Confirmation, Identity, Peers};
 use crate::sequencer::{ClockGuard, GuardKeeper, Parts, Sequencer};
 use crate::webhooks::{self, Webhooks};
 use crate::{
-    anchor, claims, composite, endorsements, entries, federation, keys, operator, trust, witnessing,
+    anchor, claims, composite, endorsements, entries, federation, keys, operator, scrub, trust,
+    witnessing,
 };
 
 /// What `serve` takes besides the settings.
@@ -77,6 +79,7 @@ pub struct Leader {
     verifications: Option<Ticks>,
     backups: Option<Scheduled>,
     is_new: bool,
+    confirmation: Confirmation,
     _directory_lock: FileLock,
 }
 
@@ -89,12 +92,13 @@ impl Leader {
         tasks: Tasks,
     ) -> Result<Self, Failure> {
         let tls = Tls::from_settings(settings, clock.clone())?;
-        let booted = boot::boot(settings, options.accept_size, &*clock).await?;
+        let mut booted = boot::boot(settings, options.accept_size, &*clock).await?;
         let verifications = read::verify_schedule(settings).await?;
         let backups = Scheduled::of(settings).await?;
         let node_metrics = telemetry::Metrics::new(Role::Leader, env!("CARGO_PKG_VERSION"));
         let metrics = Arc::new(Metrics::register(&node_metrics));
         let server = bind(settings, node_metrics.clone()).await?.with_tls(tls);
+        let confirmation = confirmed(settings, &mut booted, &*clock).await?;
         let Booted { data, store, operator, opened, not_signing, is_new, floor, .. } = booted;
         let token = token(settings, &data)?;
         let vkey = log_vkey(&opened.head.origin, &operator);
@@ -181,6 +185,7 @@ impl Leader {
             verifications,
             backups,
             is_new,
+            confirmation,
             _directory_lock: booted.directory_lock,
         })
     }
@@ -248,12 +253,16 @@ impl Leader {
             let asking = cosigning::ask(app.clone(), witness, tasks.token());
             tasks.spawn_essential("cosignatures", asking);
         }
+        let peers = peers::watch(app.clone(), self.confirmation, tasks.token());
+        tasks.spawn_essential("peers", peers);
         tasks.spawn_essential("status", federation::status(app.clone(), tasks.token()));
         tasks.spawn_essential("checkpoints", app.store.clone().keep_folded(tasks.token()));
         tasks.spawn_essential("webhooks", webhooks::tell(app.clone(), tasks.token()));
         tasks.spawn_essential("upkeep", upkeep(app.clone(), tasks.token()));
         let verifications = app.reads.clone().verify_when_due(self.verifications, tasks.token());
         tasks.spawn_essential("verifications", verifications);
+        let scrub = scrub::task(&self.settings, &app)?;
+        tasks.spawn_essential("scrub", scrub.run(tasks.token()));
         let last_backup = app.metrics.backups.clone().keep(app.store.clone(), tasks.token());
         tasks.spawn_essential("last backup", last_backup);
         if let Some(backups) = self.backups {
@@ -285,6 +294,26 @@ impl Leader {
         written?;
         tasks.finish(Duration::from_secs(5)).await
     }
+}
+
+/// Asks the peers what our own key signed, before this start signs anything itself.
+async fn confirmed(
+    settings: &Settings,
+    booted: &mut Booted,
+    clock: &dyn Clock,
+) -> Result<Confirmation, Failure> {
+    let peers = Peers::from_settings(settings)?;
+    // Of a key that was made just now nobody can have seen anything.
+    if booted.is_new {
+        return Ok(Confirmation::alone(peers, booted.not_signing));
+    }
+    let key = booted.operator.public().clone();
+    let identity = Identity { key, origin: booted.opened.head.origin.clone() };
+    let held = (&booted.store, booted.opened.chain.edge());
+    let confirmation = peers::confirm(peers, booted.not_signing, &identity, held, clock).await?;
+    booted.decided(confirmation.not_signing).await?;
+    booted.floor = booted.floor.max(confirmation.floor);
+    Ok(confirmation)
 }
 
 /// What is backed up, now. The newest head is signed only if the leader signs at all.

@@ -88,6 +88,10 @@ impl From<Unsafe> for Failure {
                 "restore operator.pem into the data directory; a new key would be a new log"
             }
             Unsafe::OtherSize { .. } => "give the size that the database really has, or none",
+            Unsafe::Shorter { .. } | Unsafe::DatabaseMissing => {
+                "bring back the newest copy of the database, or fetch what is missing from a \
+                 follower: diogenes-leader recover --from URL; nothing was signed"
+            }
             _ => {
                 "point DATABASE_URL and the data directory at one log, or bring back the newest \
                  copy of the database; nothing was signed"

@@ -20,10 +20,11 @@ use diogenes_common::head::TreeHead;
 use diogenes_common::keys::{Fingerprint, SigningKey};
 use diogenes_common::merkle::{Edge, Hash, TreeSize};
 use diogenes_common::read::{
-    self, CheckpointBoard, Facts, GraphSetup, LogFacts, Node, Published, Reads, ReadyAsk, Setup,
-    Snapshot, StatusBoard,
+    self, CheckpointBoard, Facts, GraphSetup, Latching, LogFacts, Node, Published, Reads, ReadyAsk,
+    Setup, Snapshot, StatusBoard,
 };
 use diogenes_common::server::limits::Limiter;
+use diogenes_common::server::problem::Problem;
 use diogenes_common::shutdown::Tasks;
 use diogenes_common::statement::Category;
 use diogenes_common::store::{Commit, DatabaseUrl, Guard, NewState, OpenOptions, Store};
@@ -98,6 +99,10 @@ impl Node for App {
 
     fn is_operator(&self, _: &::http::HeaderMap) -> bool {
         false
+    }
+
+    async fn latch(&self, _: Latching) -> Result<(), Problem> {
+        Ok(())
     }
 }
 

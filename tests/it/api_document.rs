@@ -50,7 +50,7 @@ const ANY_KEY: [(&str, &str); 13] = [
 const ENDLESS: [&str; 1] = ["/events"];
 
 /// Reads of what the log of these tests does not hold.
-const NOT_THERE: [&str; 1] = ["/api/v1/trust-configs/{fingerprint}"];
+const NOT_THERE: [&str; 2] = ["/api/v1/evidence/{id}", "/api/v1/trust-configs/{fingerprint}"];
 
 /// The fingerprint of all examples.
 const EXAMPLE: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -102,7 +102,7 @@ async fn a_follower_serves_the_part_of_the_document_that_it_answers() {
     assert!(operations(&part).len() > 25);
     let writes = operations(&part).into_iter().filter(|of| of.method != "get");
     let writes: BTreeSet<&str> = writes.map(|of| of.path).collect();
-    let reads = ["/api/v1/log/verify", "/api/v1/log/witness", "/api/v1/verify"];
+    let reads = ["/api/v1/evidence", "/api/v1/log/verify", "/api/v1/log/witness", "/api/v1/verify"];
     assert_eq!(writes, BTreeSet::from(reads), "what a follower takes beside GET");
 }
 

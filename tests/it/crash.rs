@@ -3,32 +3,23 @@
 //!
 //! `DIOGENES_KILLS` sets how often each node is killed (3), `DIOGENES_SEED` when.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use diogenes_common::client::FetchError;
-use diogenes_common::head::{HeadJson, SignedHead};
-use diogenes_common::merkle::Hash;
 use diogenes_common::wire::node::WellKnown;
 use diogenes_tests::http::{Node, Reply};
 use diogenes_tests::process::{Machine, Process, eventually, free_address};
+use diogenes_tests::promises::{Load, Promises};
+use diogenes_tests::random::Random;
 use diogenes_tests::{postgres, stranger};
 use serde_json::{Value, json};
-use tokio::task::{JoinSet, LocalSet};
 
 const NODE: &str = env!("CARGO_BIN_EXE_diogenes-node");
-const CLIENTS: usize = 8;
-
-/// What a leader promised: entries that it acknowledged and heads that it signed.
-#[derive(Default)]
-struct Promises {
-    entries: RefCell<Vec<(u64, Hash)>>,
-    heads: RefCell<Vec<SignedHead>>,
-    number: Cell<u64>,
-}
+const LOAD: Load = Load { clients: 8, pause: Duration::ZERO };
 
 /// Where a leader and its follower keep their logs; in their directories where nothing is named.
 #[derive(Default)]
@@ -53,7 +44,7 @@ struct Site {
     node: Node,
     known: WellKnown,
     promises: Rc<Promises>,
-    random: Cell<u64>,
+    random: RefCell<Random>,
 }
 
 impl Site {
@@ -68,7 +59,7 @@ impl Site {
         let node = node.with_token(Some(token.trim().to_owned()));
         let seed = number("DIOGENES_SEED", u64::from(std::process::id()));
         println!("DIOGENES_SEED={seed}");
-        let random = Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let random = RefCell::new(Random::new(seed));
         let promises = Rc::default();
         (Self { machine, address, databases, node, known, promises, random }, leader)
     }
@@ -96,45 +87,19 @@ impl Site {
 
     /// Appends from several clients at once for as long as `meanwhile` takes.
     async fn under_load<T>(&self, meanwhile: impl Future<Output = T>) -> T {
-        let local = LocalSet::new();
-        let mut clients = JoinSet::new();
-        for _ in 0..CLIENTS {
-            let (node, known) = (self.node.clone(), self.known.clone());
-            let promises = self.promises.clone();
-            clients.spawn_local_on(
-                async move {
-                    loop {
-                        if append(&node, &known, &promises).await.is_none() {
-                            tokio::time::sleep(Duration::from_millis(10)).await;
-                        }
-                    }
-                },
-                &local,
-            );
-        }
-        let done = local.run_until(meanwhile).await;
-        clients.abort_all();
-        done
+        self.promises.under_load(LOAD, &self.node, &self.known, meanwhile).await
     }
 
     /// A moment between 0.1 and 0.9 seconds from now.
     async fn some_time(&self) {
-        let mut random = self.random.get();
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        self.random.set(random);
-        tokio::time::sleep(Duration::from_millis(100 + random % 800)).await;
+        let more = self.random.borrow_mut().below(800);
+        tokio::time::sleep(Duration::from_millis(100 + u64::try_from(more).unwrap())).await;
     }
 
     /// The log verifies as a whole, and every promise is kept in it.
     async fn check(&self, node: &Node) -> stranger::ReadLog {
         let log = stranger::read_log(node).await.unwrap();
-        for (id, entry_hash) in self.promises.entries.borrow().iter() {
-            assert_eq!(log.entry_hash(*id), Some(*entry_hash), "entry {id} was acknowledged");
-        }
-        let contradicted = log.contradicted(&self.promises.heads.borrow()).cloned();
-        assert_eq!(contradicted, None, "a released head is contradicted");
+        assert_eq!(self.promises.are_kept_by(&log), Ok(()));
         log
     }
 
@@ -163,7 +128,7 @@ impl Site {
     /// Both nodes go on by themselves, and hold one log.
     async fn check_recovery(&self, mirror: SocketAddr) {
         eventually("the leader appends again", async || {
-            append(&self.node, &self.known, &self.promises).await.is_some()
+            self.promises.append(&self.node, &self.known).await.is_some()
         })
         .await;
         let log = self.check(&self.node).await;
@@ -180,26 +145,6 @@ fn assert_unreachable((answers, took): ([Result<Reply, FetchError>; 2], Duration
         assert_eq!(said, (503, "log_unreachable".to_owned()), "{node}: {answer}");
     }
     assert!(took < Duration::from_secs(5), "it took {took:?}");
-}
-
-/// One append and a look at the newest head; `None` when the leader did not answer.
-async fn append(node: &Node, known: &WellKnown, promises: &Promises) -> Option<()> {
-    let n = promises.number.replace(promises.number.get() + 1);
-    let answer: Value = node.append("x-crash:event", &json!({ "n": n })).await.ok()?;
-    let entry_hash = answer["entry_hash"].as_str()?.parse().unwrap();
-    promises.entries.borrow_mut().push((answer["id"].as_u64()?, entry_hash));
-    // Most heads are shown in receipts, some are read.
-    let head: HeadJson = if n.is_multiple_of(4) {
-        node.head().await.ok()?
-    } else {
-        serde_json::from_value(answer["receipt"]["tree_head"].clone()).unwrap()
-    };
-    let head = head.verify(&known.operator_public_key, &known.origin).unwrap();
-    let mut heads = promises.heads.borrow_mut();
-    if heads.last() != Some(&head) {
-        heads.push(head);
-    }
-    Some(())
 }
 
 fn start_leader(machine: &Machine, address: SocketAddr, database: Option<&str>) -> Process {
@@ -223,11 +168,11 @@ async fn a_killed_leader_keeps_every_promise(databases: Databases) {
     let _follower = site.follower(mirror).await;
 
     for _ in 0..kills() {
-        let before = site.promises.entries.borrow().len();
+        let before = site.promises.acknowledged();
         site.under_load(async {
             site.some_time().await;
             eventually("entries are acknowledged", async || {
-                site.promises.entries.borrow().len() > before + 10
+                site.promises.acknowledged() > before + 10
             })
             .await;
             leader.kill();

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as promised")]
 
+use diogenes_tests::view_rows;
+
 mod api_document;
 mod api_federation;
 mod api_keys;
@@ -19,18 +21,23 @@ mod contract;
 mod cosigning;
 mod crash;
 mod doctor;
+mod drill;
 mod endorsement_model;
 mod endorsements;
+mod evidence;
 mod graph;
 mod identity_model;
 mod keys;
 mod lies;
+mod limits;
 mod listen;
 mod metrics_doc;
 mod people;
 mod random;
 mod raw;
 mod refusals;
+mod rollback;
+mod scrub;
 mod seed_walkthrough;
 mod site;
 mod static_export;
@@ -42,6 +49,5 @@ mod trust_reads;
 mod unsafe_state;
 mod upgrade;
 mod verify;
-mod view_rows;
 mod webhooks;
 mod witness_serve;

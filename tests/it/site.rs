@@ -227,17 +227,27 @@ impl Site {
         further: &[(&str, &str)],
         clock: Arc<dyn Clock>,
     ) -> Running {
-        let directory = TempDir::new().unwrap();
-        // Its own: two nodes lock each other out of one.
-        let on_postgres = self.place.database.is_some();
-        let own = if on_postgres { durable_database().await } else { None };
         let fingerprint = self.operator.fingerprint();
         let source = format!(
             r#"[{{"url":"http://{}","fingerprint":"{fingerprint}"}}]"#,
             self.leader.address
         );
+        self.follower_of(&source, further, clock).await
+    }
+
+    /// The same of other sources.
+    pub(crate) async fn follower_of(
+        &self,
+        sources: &str,
+        further: &[(&str, &str)],
+        clock: Arc<dyn Clock>,
+    ) -> Running {
+        let directory = TempDir::new().unwrap();
+        // Its own: two nodes lock each other out of one.
+        let on_postgres = self.place.database.is_some();
+        let own = if on_postgres { durable_database().await } else { None };
         let mut settings = vec![
-            ("DIOGENES_FEDERATION_OPERATORS", source.as_str()),
+            ("DIOGENES_FEDERATION_OPERATORS", sources),
             ("DIOGENES_POLL", "50ms"),
             ("RATE_LIMIT_LOG_READ", "0"),
             ("RATE_LIMIT_API_QUERY", "0"),

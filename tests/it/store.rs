@@ -9,6 +9,7 @@ mod local;
 mod outages;
 mod portable;
 mod reads;
+mod scrub;
 mod searches;
 mod views;
 mod webhooks;

@@ -225,8 +225,8 @@ fn the_roles_never_import_each_other() {
 
 #[test]
 fn every_feature_of_the_leader_has_the_same_shape() {
-    // Not features: what features are run by, and the command line.
-    let rooms = ["commands", "sequencer"];
+    // Not features: what features are run by, what is asked before they are, and the command line.
+    let rooms = ["commands", "peers", "recovery", "sequencer"];
     let mut found = Vec::new();
     let mut features = 0;
     for entry in fs::read_dir(root().join("leader/src")).unwrap() {

@@ -40,7 +40,22 @@ const ELSEWHERE: [(&str, &[&str]); 3] = [
     ),
     (
         "A leader's reasons",
-        &["entry_corrupt", "peer_disagrees", "self_rolled_back", "witness_ahead", "witness_fault"],
+        &[
+            "bad_entry",
+            "chain_merkle_mismatch",
+            "damaged",
+            "entry_corrupt",
+            "fork_prefix",
+            "fork_same_size",
+            "peer_disagrees",
+            "self_rolled_back",
+            "start_unconfirmed",
+            "timestamp_regressed",
+            "truncated",
+            "witness_ahead",
+            "witness_equivocated",
+            "witness_fault",
+        ],
     ),
 ];
 

@@ -1,58 +1,23 @@
 //! States in which a leader must not sign: another leader on the database, a database that is
 //! deleted, swapped or older than what was signed.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use diogenes_tests::http::Node;
-use diogenes_tests::process::{Ended, Machine, Process, copy_files, free_address};
+use diogenes_tests::leaders::{
+    copy_database, copy_directory, delete_database, grow, serve, start_in_vain,
+};
+use diogenes_tests::process::{Ended, Machine, free_address};
 use diogenes_tests::{postgres, stranger};
 use serde_json::json;
 
 const NODE: &str = env!("CARGO_BIN_EXE_diogenes-node");
 
-/// Starts a leader in the directory of that name.
-async fn serve(machine: &Machine, name: &str, variables: &[(&str, &str)]) -> (Process, Node) {
-    let address = free_address();
-    let listen = address.to_string();
-    let mut leader = machine.start(name, "leader", &["serve", "--listen", &listen], variables);
-    let node = Node::local(address);
-    leader.ready(&node).await;
-    let token = fs::read_to_string(machine.data(name).join("operator-token")).unwrap();
-    (leader, node.with_token(Some(token.trim().to_owned())))
-}
-
 /// Starts a leader that must not come up.
 fn refused(machine: &Machine, name: &str, variables: &[(&str, &str)]) -> Ended {
-    let ended = machine.run(name, "leader", &["serve", "--listen", "127.0.0.1:0"], variables);
+    let ended = start_in_vain(machine, name, variables);
     assert_eq!(ended.code, Some(78), "{ended:?}");
     ended
-}
-
-async fn grow(node: &Node, more: u64) {
-    for n in 0..more {
-        node.append("x-test:event", &json!({ "n": n })).await.unwrap();
-    }
-}
-
-fn is_database(name: &OsStr) -> bool {
-    name.to_string_lossy().starts_with("log.db")
-}
-
-/// Copies a leader's directory, as somebody would who moves it to another machine.
-fn copy_directory(machine: &Machine, from: &str, to: &str) {
-    copy_files(&machine.data(from), &machine.data(to), |name| name != "lock");
-    fs::set_permissions(machine.data(to), fs::Permissions::from_mode(0o700)).unwrap();
-}
-
-fn delete_database(machine: &Machine, name: &str) {
-    for file in fs::read_dir(machine.data(name)).unwrap() {
-        let file = file.unwrap();
-        if is_database(&file.file_name()) {
-            fs::remove_file(file.path()).unwrap();
-        }
-    }
 }
 
 #[tokio::test]
@@ -162,12 +127,12 @@ async fn an_older_copy_of_the_database_is_not_served() {
     let (leader, node) = serve(&machine, "leader", &[]).await;
     grow(&node, 3).await;
     assert_eq!(leader.stop().await, Some(0));
-    copy_files(&machine.data("leader"), &machine.data("copy"), is_database);
+    copy_database(&machine, "leader", "copy");
     let (leader, node) = serve(&machine, "leader", &[]).await;
     grow(&node, 3).await;
     assert_eq!(leader.stop().await, Some(0));
     delete_database(&machine, "leader");
-    copy_files(&machine.data("copy"), &machine.data("leader"), is_database);
+    copy_database(&machine, "copy", "leader");
 
     let ended = refused(&machine, "leader", &[]);
 
@@ -183,7 +148,7 @@ async fn the_database_of_another_log_is_not_served() {
         assert_eq!(leader.stop().await, Some(0));
     }
     delete_database(&machine, "leader");
-    copy_files(&machine.data("other"), &machine.data("leader"), is_database);
+    copy_database(&machine, "other", "leader");
 
     let ended = refused(&machine, "leader", &[]);
 

@@ -362,10 +362,10 @@ async fn a_leader_that_was_stopped_goes_on_where_it_was(place: Place) {
     site.append(&json!({ "n": 2 })).await;
 
     let alice = Owner { token: alice.holder.login(&site.leader).await, holder: alice.holder };
-    let log = settled(&site, &alice, &webhook).await;
-    let told: BTreeSet<u64> = receiver.messages().iter().map(Message::entry_id).collect();
     let first = first["id"].as_u64().unwrap();
-    assert_eq!(told, (first..first + 4).collect());
+    let told = || receiver.messages().iter().map(Message::entry_id).collect::<BTreeSet<u64>>();
+    eventually("each is told", async || told() == (first..first + 4).collect()).await;
+    let log = settled(&site, &alice, &webhook).await;
     assert_eq!(log.len(), 4);
 }
 

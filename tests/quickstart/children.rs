@@ -1,19 +1,17 @@
 //! The processes of the federation: started with a clean environment, ended with this one.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, getppid, kill_process};
+use diogenes_tests::process;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long the nodes may take to finish what they began.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The first argument of a process that is about to become a node.
-const AS_CHILD: &str = "--as-child";
 
 /// The nodes that run.
 pub(crate) struct Children {
@@ -46,9 +44,8 @@ impl Children {
     ) -> anyhow::Result<()> {
         let log = File::create(self.log_of(node)).with_context(|| self.blame(node))?;
         let program = self.program(role)?;
-        let own = std::env::current_exe().context("where this program is")?;
-        let mut command = Command::new(own);
-        command.arg(AS_CHILD).arg(std::process::id().to_string()).arg(program).args(args);
+        let mut command = process::child(program);
+        command.args(args);
         command.arg("--data-dir").arg(self.data_of(node));
         command.env_clear().envs(variables.iter().copied());
         // A group of its own: Ctrl-C reaches this process alone, which then stops the others.
@@ -147,26 +144,6 @@ impl Drop for Children {
             signal(child, Signal::TERM);
         }
     }
-}
-
-/// In a process that was started to become a node: becomes it, so that it ends with its parent.
-///
-/// Only returns a code if that failed; `None` in every other process.
-pub(crate) fn become_child(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
-    let mut args = args.into_iter().skip(1);
-    if args.next()? != AS_CHILD {
-        return None;
-    }
-    let parent = args.next()?;
-    let program = args.next()?;
-    diogenes_tests::die_with_parent();
-    let is_orphan =
-        getppid().map(Pid::as_raw_nonzero).map(|pid| pid.to_string().into()) != Some(parent);
-    if !is_orphan {
-        let error = Command::new(&program).args(args).exec();
-        eprintln!("{}: {error}", program.display());
-    }
-    Some(ExitCode::FAILURE)
 }
 
 fn signal(child: &Child, signal: Signal) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
+use diogenes_tests::process;
 use tokio::signal::unix::{SignalKind, signal};
 
 use children::Children;
@@ -36,7 +37,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = children::become_child(std::env::args_os()) {
+    if let Some(code) = process::become_child(std::env::args_os()) {
         return code;
     }
     let cli = Cli::parse();

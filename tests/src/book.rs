@@ -31,6 +31,17 @@ impl Book {
         book
     }
 
+    /// A log that somebody else wrote, with the key of its operator; what is added is stamped after its
+    /// newest entry.
+    ///
+    /// # Panics
+    /// When its newest entry is none.
+    pub fn copy(operator: SigningKey, leaves: Vec<Vec<u8>>) -> Self {
+        let newest = leaves.last().and_then(|leaf| Leaf::parse(leaf.as_slice()).ok());
+        let start = newest.expect("a log with entries").timestamp();
+        Self { operator, start, leaves }
+    }
+
     /// The log's name.
     pub fn origin() -> Origin {
         "log.example/liar".parse().expect("an origin")
@@ -72,9 +83,19 @@ impl Book {
     /// Appends an entry; its payload must be canonical.
     pub fn push(&mut self, event_type: &str, payload: &[u8]) {
         let previous = self.leaves.last().map(|leaf| Hash::of(leaf));
-        let id = self.size() + 1;
+        self.push_linked(previous, self.time(self.size() + 1), event_type, payload);
+    }
+
+    /// Appends an entry that names any entry before it, and any time.
+    pub fn push_linked(
+        &mut self,
+        previous: Option<Hash>,
+        time: Timestamp,
+        event_type: &str,
+        payload: &[u8],
+    ) {
         let event_type = event_type.parse().expect("an event type");
-        let leaf = Leaf::build(id, previous, self.time(id), &event_type, payload);
+        let leaf = Leaf::build(self.size() + 1, previous, time, &event_type, payload);
         self.leaves.push(leaf.expect("a leaf").bytes().to_vec());
     }
 
@@ -140,11 +161,16 @@ impl Book {
 
     /// Signs whatever a head claims.
     pub fn sign(&self, claim: TreeHead) -> HeadJson {
+        self.sign_with(claim, &self.operator)
+    }
+
+    /// Lets somebody sign whatever a head claims.
+    pub fn sign_with(&self, claim: TreeHead, key: &SigningKey) -> HeadJson {
         let checkpoint = Checkpoint::new(claim.origin.as_str(), claim.tree()).expect("an origin");
         let name = claim.origin.as_str().parse().expect("a key name");
-        let checkpoint = sign_checkpoint(&checkpoint, &name, &self.operator);
+        let checkpoint = sign_checkpoint(&checkpoint, &name, key);
         let last_event_id = claim.tree_size.get();
-        let signed: SignedHead = claim.sign(&self.operator);
+        let signed: SignedHead = claim.sign(key);
         signed.to_json(checkpoint, last_event_id)
     }
 

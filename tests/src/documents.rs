@@ -6,7 +6,7 @@ use diogenes_common::config::{ROWS, Row};
 use diogenes_common::files::Role;
 
 /// Settings that are read and checked, and that nothing in this version looks at.
-pub const WITHOUT_EFFECT: [&str; 1] = ["DIOGENES_PEERS"];
+pub const WITHOUT_EFFECT: [&str; 0] = [];
 
 /// Settings that one of the roles that have them does not look at in this version.
 pub const WITHOUT_EFFECT_ON: [(&str, Role); 0] = [];

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -32,10 +32,27 @@ pub struct Story {
     pub published: Option<String>,
     /// What is done to a batch before it is sent.
     pub garble: Option<fn(&mut Batch)>,
+    /// What is sent instead of a batch.
+    pub instead: Option<Instead>,
+    /// The last entry that it sends, however large its head is.
+    pub most: Option<u64>,
+    /// Whether it proves that one tree extends another when it is asked.
+    pub proves: bool,
+    /// How often it says that it signs a head.
+    pub heartbeat_seconds: u64,
     /// The statuses that followers reported.
     pub reports: Vec<Value>,
     /// The proofs that witnesses sent.
     pub proofs: Vec<Value>,
+}
+
+/// An answer that is no batch of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Instead {
+    /// How its body is compressed, as its header says.
+    pub content_encoding: Option<&'static str>,
+    /// Makes the body.
+    pub body: fn() -> Vec<u8>,
 }
 
 /// The leader; it ends when this is dropped.
@@ -55,7 +72,18 @@ impl Liar {
     pub async fn start(book: Book) -> Self {
         let head = book.head(book.size());
         let (reports, proofs) = (Vec::new(), Vec::new());
-        let story = Story { book, head, published: None, garble: None, reports, proofs };
+        let story = Story {
+            book,
+            head,
+            published: None,
+            garble: None,
+            instead: None,
+            most: None,
+            proves: true,
+            heartbeat_seconds: 60,
+            reports,
+            proofs,
+        };
         let story = Arc::new(Mutex::new(story));
         let router = Router::new()
             .route("/.well-known/diogenes", get(well_known))
@@ -92,6 +120,16 @@ impl Liar {
         lock(&self.story)
     }
 
+    /// Tells the truth from now on: this book under its own honest head, and nothing else.
+    pub fn repent(&self, book: Book) {
+        {
+            let mut story = self.story();
+            (story.published, story.garble, story.instead) = (None, None, None);
+            (story.most, story.proves) = (None, true);
+        }
+        self.tell(book);
+    }
+
     /// Tells this book under its own honest head.
     pub fn tell(&self, book: Book) {
         let head = book.head(book.size());
@@ -123,7 +161,7 @@ async fn well_known(State(story): Shared) -> Json<Value> {
         "operator_public_key": story.book.operator().public(),
         "operator_fingerprint": story.book.operator().fingerprint(),
         "leader_url": null,
-        "heartbeat_seconds": 60,
+        "heartbeat_seconds": story.heartbeat_seconds,
         "witness_quorum": { "required": 0, "of": 0 },
     }))
 }
@@ -143,10 +181,15 @@ async fn replicate(
     headers: HeaderMap,
 ) -> Response {
     let story = lock(&story);
+    if let Some(instead) = story.instead {
+        return instead.answer();
+    }
     let ask = |name: &str, default| query.get(name).copied().unwrap_or(default);
     let size = story.head.tree_size.get().min(story.book.size());
-    let after = ask("after", 0).min(size);
-    let until = after.saturating_add(ask("limit", 100)).min(size);
+    let size = size.min(story.most.unwrap_or(size));
+    // Who has more than the head covers is sent an empty batch, as a real leader does.
+    let after = ask("after", 0).min(story.book.size());
+    let until = after.saturating_add(ask("limit", 100)).min(size).max(after);
     let mut batch = story.book.batch_under(after, until, story.head.clone());
     if let Some(garble) = story.garble {
         garble(&mut batch);
@@ -157,11 +200,24 @@ async fn replicate(
     ([(header::CONTENT_TYPE, encoding.media_type())], body).into_response()
 }
 
+impl Instead {
+    fn answer(self) -> Response {
+        let media_type = [(header::CONTENT_TYPE, Encoding::Json.media_type())];
+        let mut answer = (media_type, (self.body)()).into_response();
+        if let Some(encoding) = self.content_encoding {
+            answer
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        answer
+    }
+}
+
 async fn consistency(State(story): Shared, Query(query): Query<BTreeMap<String, u64>>) -> Response {
     let story = lock(&story);
     let sizes = [query.get("first"), query.get("second")].map(|size| size.copied().unwrap_or(0));
     let [first, second] = sizes;
-    if first > second || second > story.book.size() {
+    if !story.proves || first > second || second > story.book.size() {
         return StatusCode::UNPROCESSABLE_ENTITY.into_response();
     }
     let [old, new] = sizes.map(|size| TreeSize::ZERO.plus(size));

@@ -1,14 +1,21 @@
-//! Harness of the integration tests, and what the load generator and the quickstart share with it.
+//! Harness of the integration tests, and what the other programs of this package share with it.
 
+pub mod audience;
 pub mod book;
 pub mod cosigner;
 pub mod documents;
 pub mod http;
+pub mod leaders;
+pub mod ledger;
 pub mod liar;
+pub mod lies;
 pub mod postgres;
 pub mod process;
+pub mod promises;
 pub mod proxy;
+pub mod random;
 pub mod stranger;
+pub mod view_rows;
 
 /// Lets the kernel end this process when its parent's thread does.
 ///

@@ -98,6 +98,20 @@ impl Cluster {
         Ok(self.url(&name))
     }
 
+    /// Copies a database whose clients are gone, or killed and not yet missed.
+    pub fn copy(&self, of: &DatabaseUrl) -> anyhow::Result<DatabaseUrl> {
+        let url = of.to_string();
+        let path = url.split('?').next().unwrap_or_default();
+        let from = path.rsplit('/').next().context("an address with a database")?;
+        let to = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let ended = format!(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{from}'"
+        );
+        self.sql("postgres", &ended)?;
+        self.sql("postgres", &format!("CREATE DATABASE {to} TEMPLATE {from}"))?;
+        Ok(self.url(&to))
+    }
+
     /// Runs SQL as the superuser; answers what `psql` printed.
     pub fn sql(&self, database: &str, sql: &str) -> anyhow::Result<String> {
         let port = self.port.to_string();

@@ -110,8 +110,11 @@ impl ReadLog {
         })
     }
 
-    /// The roots at sizes that do not decrease, in one pass.
-    fn roots_at(&self, sizes: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Option<Hash>> {
+    /// The roots at sizes that do not decrease, in one pass; `None` beyond the log.
+    pub fn roots_at(
+        &self,
+        sizes: impl IntoIterator<Item = u64>,
+    ) -> impl Iterator<Item = Option<Hash>> {
         let mut edge = Edge::empty();
         let mut completed = Vec::new();
         sizes.into_iter().map(move |size| {

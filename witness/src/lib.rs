@@ -12,6 +12,7 @@ pub mod judge;
 pub mod log;
 pub mod log_list;
 mod serve;
+mod share;
 pub mod source;
 pub mod state;
 #[cfg(test)]

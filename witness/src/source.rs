@@ -105,6 +105,20 @@ pub enum Submitted {
     },
 }
 
+/// What a server answered to a proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It verified and kept it, or knew it.
+    Taken,
+    /// It does not want it: the log is another one, or the server an older one.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The error's code, empty if the answer has none.
+        code: String,
+    },
+}
+
 /// One server of a log.
 #[derive(Debug)]
 pub struct LogServer<T>(T);
@@ -233,6 +247,17 @@ impl<T: Transport> LogServer<T> {
             (409, "witness_stale") => Ok(Submitted::Stale),
             (400 | 409 | 413 | 422, _) => Ok(Submitted::Rejected { code, detail }),
             _ => Err(self.refused(reply.status, code, detail)),
+        }
+    }
+
+    /// Sends a proof; an error means that it has to be sent again.
+    pub async fn tell(&self, proof: Vec<u8>) -> Result<Told, SourceError> {
+        let reply = self.send(Method::POST, "/api/v1/evidence", Some(proof)).await?;
+        let (code, detail) = problem(&reply.body);
+        match reply.status {
+            200..300 => Ok(Told::Taken),
+            status @ (408 | 429 | 500..) => Err(self.refused(status, code, detail)),
+            status => Ok(Told::Refused { status, code }),
         }
     }
 

@@ -171,7 +171,10 @@ impl From<BackupError> for Failure {
                 Self::refused("keys_missing", &error, "name their directory with --keys")
             }
             BackupError::OtherRole { found, .. } => {
-                let what_to_do = format!("use `diogenes-{} restore`", found.name());
+                let what_to_do = format!(
+                    "use `diogenes-{} restore`, or --as-follower for a mirror without its keys",
+                    found.name()
+                );
                 Self::refused("other_role", &error, what_to_do)
             }
             BackupError::Empty => Self::refused(

@@ -15,6 +15,7 @@
 //! A backup is written beside its name, verified, and only then named. [`verify()`] recomputes
 //! every hash up to the root that the operator's key signed; only what it gave can be restored.
 
+mod command;
 mod entries;
 mod error;
 mod make;
@@ -26,13 +27,14 @@ mod rows;
 mod schedule;
 mod verify;
 
+pub use command::{MakeArgs, Next, RestoreArgs, VerifyArgs, database};
 pub use entries::FrameError;
 pub use error::{BackupError, Damage};
 pub use make::{Made, Source, last_success, make};
 pub use manifest::{FileEntry, Manifest, ManifestError};
 pub use place::{find, thin};
 pub use progress::{Bar, Progress};
-pub use restore::{Restored, Vacancy, refuse_unfinished, restore};
+pub use restore::{RestoreAs, Restored, Vacancy, refuse_unfinished, restore};
 pub use rows::RowError;
 pub use schedule::{BackupMetrics, Scheduled};
 pub use verify::{Keys, Verified, verify};

@@ -10,6 +10,9 @@
 //!
 //! A run that was cut short is gone on with by the next one: the entries that are there must be
 //! the beginning of the same log, rows are replaced, keys are equal.
+//!
+//! Restored as a follower, a backup gives a mirror of its log: no key, no secret, and of the rows
+//! only those that are about the log and not about the node.
 
 use std::fs;
 use std::io;
@@ -26,10 +29,9 @@ use crate::config::{DATA_DIR, Settings};
 use crate::files::{self, DataDir, FileError, Role, sync_parent};
 use crate::merkle::{Hash, TileId, TileNodes, TreeRoot, TreeSize};
 use crate::store::{
-    Commit, DatabaseUrl, ExclusiveLock, Guard, HeadRow, LogState, NewState, OpenOptions, Schema,
-    Store, StoreError,
+    Cell, DatabaseUrl, ExclusiveLock, Extension, HeadRow, NewState, OpenOptions, Schema, Store,
+    StoreError, Table, Tip,
 };
-use crate::view::{self, Needs, Overlay};
 
 /// There while a restore is under way.
 const MARKER: &str = "restoring";
@@ -53,6 +55,40 @@ pub struct Restored {
     pub rows: u64,
     /// How many keys and secrets.
     pub keys: usize,
+}
+
+/// What becomes of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreAs {
+    /// The node that was backed up, with its keys.
+    Itself(Role),
+    /// A follower of the log, which makes keys of its own.
+    Follower,
+}
+
+impl RestoreAs {
+    /// The role of the node that starts on what was restored.
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Itself(role) => role,
+            Self::Follower => Role::Follower,
+        }
+    }
+
+    /// Whether a row of a backup of this role is put back.
+    fn keeps(self, from: Role, table: &Table, row: &[Cell]) -> bool {
+        if self != Self::Follower {
+            return true;
+        }
+        // What a mirror proved against its log must outlive it; what a leader noted is the leader's.
+        let about_the_log = ["log_heads", "log_pinned_heads"].contains(&table.name)
+            || from == Role::Follower
+                && ["local_evidence", "local_incidents", "local_kept_heads"].contains(&table.name);
+        let json = table.columns.iter().position(|(name, _)| *name == "head_json");
+        // A leader stores a head before it is signed; a follower shows signed ones alone.
+        let is_unsigned = json.is_some_and(|at| row[at] == Cell::Text(None));
+        about_the_log && !is_unsigned
+    }
 }
 
 /// What a data directory has room for.
@@ -95,20 +131,14 @@ pub fn refuse_unfinished(data: &DataDir) -> Result<(), BackupError> {
 /// Puts a verified backup into the empty data directory and the empty database of these settings.
 pub async fn restore(
     verified: &Verified,
-    role: Role,
+    purpose: RestoreAs,
     settings: &Settings,
     progress: &dyn Progress,
 ) -> Result<Restored, crate::exit::Failure> {
-    let found = verified.manifest.role;
-    if found != role {
-        return Err(BackupError::OtherRole { expected: role, found }.into());
-    }
-    let Keys::In(keys) = &verified.keys else {
-        return Err(BackupError::KeysElsewhere(verified.path.clone()).into());
-    };
+    let keys = keys_for(verified, purpose)?;
     let path = settings.value(&DATA_DIR);
     let vacancy = Vacancy::of(&path)?;
-    let data = DataDir::open(&path, role)?;
+    let data = DataDir::open(&path, purpose.role())?;
     let _directory_lock = data.lock(PATIENCE)?;
     let url = DatabaseUrl::of(settings)?;
     let marker = data.file(MARKER);
@@ -119,12 +149,25 @@ pub async fn restore(
         remove(&marker)?;
     }
     let (store, _database_lock) = opened?;
-    let work = Work { verified, store: &store, progress };
+    let work = Work { verified, purpose, store: &store, progress };
     let restored = work.run(&data, keys).await;
     store.close().await;
     let restored = restored?;
     remove(&marker)?;
     Ok(restored)
+}
+
+/// Where the keys are that are put back; `None` if none are.
+fn keys_for(verified: &Verified, purpose: RestoreAs) -> Result<Option<&Path>, BackupError> {
+    let RestoreAs::Itself(expected) = purpose else { return Ok(None) };
+    let found = verified.manifest.role;
+    if found != expected {
+        return Err(BackupError::OtherRole { expected, found });
+    }
+    match &verified.keys {
+        Keys::In(keys) => Ok(Some(keys)),
+        Keys::Elsewhere => Err(BackupError::KeysElsewhere(verified.path.clone())),
+    }
 }
 
 /// Opens and locks a database that is empty, or holds what an interrupted run put there.
@@ -143,6 +186,7 @@ async fn open(url: &DatabaseUrl, vacancy: Vacancy) -> Result<(Store, ExclusiveLo
 /// A restore under way.
 struct Work<'a> {
     verified: &'a Verified,
+    purpose: RestoreAs,
     store: &'a Store,
     progress: &'a dyn Progress,
 }
@@ -161,18 +205,12 @@ impl Batch {
     }
 }
 
-/// Where the database is.
-struct Place {
-    guard: Guard,
-    last_event_id: u64,
-}
-
 impl Work<'_> {
-    async fn run(&self, data: &DataDir, keys: &Path) -> Result<Restored, BackupError> {
+    async fn run(&self, data: &DataDir, keys: Option<&Path>) -> Result<Restored, BackupError> {
         self.store.initialise().await?;
         let tree = self.entries().await?;
         let rows = self.rows().await?;
-        let keys = self.keys(data, keys)?;
+        let keys = keys.map_or(Ok(0), |keys| self.keys(data, keys))?;
         self.check().await?;
         Ok(Restored { tree, rows, keys })
     }
@@ -184,30 +222,28 @@ impl Work<'_> {
     /// Stores the entries that are not there yet, each checked again, and the head that covers
     /// them all with the last.
     async fn entries(&self) -> Result<TreeRoot, BackupError> {
-        let writer = self.store.raise_writer().await?;
-        let held = self.state().await?;
-        if held.tree.size > self.manifest().tree_size() {
-            return Err(BackupError::OtherBeginning { held: held.tree.size });
+        let mut tip = self.store.claim_tip().await?;
+        let held = tip.guard.tree;
+        if held.size > self.manifest().tree_size() {
+            return Err(BackupError::OtherBeginning { held: held.size });
         }
-        let guard = Guard { tree: held.tree, timestamp: held.timestamp, writer };
-        let mut place = Place { guard, last_event_id: held.last_event_id };
         let mut file = EntryFile::open(&self.verified.path, self.manifest())?;
         self.progress.begin("restoring", self.manifest().tree_size().get());
-        skip(&mut file, held.tree)?;
+        skip(&mut file, held)?;
         let mut batch = Batch::default();
         while let Some(entry) = file.next(&mut batch.tiles)? {
             batch.bytes += entry.leaf.bytes().len();
             batch.entries.push(entry);
             if batch.is_full() {
                 let full = std::mem::take(&mut batch);
-                let timestamp = file.chain.last_timestamp().max(Some(place.guard.timestamp));
+                let timestamp = file.chain.last_timestamp().max(Some(tip.guard.timestamp));
                 let state = NewState {
                     tree: file.chain.tree(),
                     chain_head: file.chain.chain_head(),
-                    timestamp: timestamp.unwrap_or(place.guard.timestamp),
+                    timestamp: timestamp.unwrap_or(tip.guard.timestamp),
                     epoch: self.manifest().head.epoch,
                 };
-                self.commit(full, state, &[], &mut place).await?;
+                tip = self.commit(tip, full, state, &[]).await?;
                 self.progress.at(file.chain.size().get());
             }
         }
@@ -216,45 +252,19 @@ impl Work<'_> {
         file.finish()?;
         let head = self.head_row();
         let state = NewState { tree, chain_head, timestamp: head.timestamp, epoch: head.epoch };
-        self.commit(batch, state, &[head], &mut place).await?;
+        self.commit(tip, batch, state, &[head]).await?;
         Ok(tree)
     }
 
-    /// Stores a batch with the views that follow from it.
     async fn commit(
         &self,
+        tip: Tip,
         batch: Batch,
         state: NewState,
         heads: &[HeadRow],
-        place: &mut Place,
-    ) -> Result<(), BackupError> {
-        let mut needs = Needs::default();
-        for entry in &batch.entries {
-            view::needs(&entry.event, &mut needs);
-        }
-        let mut overlay = Overlay::new(place.last_event_id);
-        if !needs.is_empty() {
-            self.store.load_overlay(&needs, &mut overlay).await?;
-        }
-        for entry in &batch.entries {
-            view::apply(&mut overlay, entry);
-        }
-        let entries: Vec<_> = batch.entries.into_iter().map(|entry| entry.leaf).collect();
-        let views = overlay.changes();
-        let commit = Commit {
-            guard: place.guard,
-            entries: &entries,
-            tiles: &batch.tiles,
-            state,
-            heads,
-            sign_previous: None,
-            views: &views,
-            local: &[],
-        };
-        self.store.commit(&commit).await.map_err(StoreError::from)?;
-        place.guard = Guard { tree: state.tree, timestamp: state.timestamp, ..place.guard };
-        place.last_event_id = overlay.last_event_id;
-        Ok(())
+    ) -> Result<Tip, BackupError> {
+        let extension = Extension { entries: batch.entries, tiles: &batch.tiles, state, heads };
+        Ok(self.store.extend(tip, extension).await.map_err(StoreError::from)?)
     }
 
     async fn rows(&self) -> Result<u64, BackupError> {
@@ -262,8 +272,10 @@ impl Work<'_> {
         let mut refill = self.store.refill().await?;
         let mut rows = 0;
         while let Some((table, row)) = file.next()? {
-            refill.put(table, &row).await?;
-            rows += 1;
+            if self.purpose.keeps(self.manifest().role, table, &row) {
+                refill.put(table, &row).await?;
+                rows += 1;
+            }
         }
         file.finish()?;
         refill.commit(&self.head_row()).await?;
@@ -304,10 +316,6 @@ impl Work<'_> {
             head_json: Some(json.expect("a head serialises")),
             ..HeadRow::unsigned(self.verified.head.head())
         }
-    }
-
-    async fn state(&self) -> Result<LogState, StoreError> {
-        self.store.state().await?.ok_or(StoreError::Malformed { table: "log_state" })
     }
 }
 
@@ -358,5 +366,37 @@ mod tests {
 
         assert_eq!(Vacancy::of(data.path()).unwrap(), Vacancy::Unfinished);
         assert!(matches!(refuse_unfinished(&data), Err(BackupError::Unfinished(_))));
+    }
+
+    #[test]
+    fn of_a_leaders_rows_a_follower_gets_signed_heads_and_nothing_private() {
+        let keeps = |purpose: RestoreAs, from, name, signed: bool| {
+            let table = Table::named(name).unwrap();
+            let json = signed.then(|| "{}".to_owned());
+            let cell = |(name, _): &(&str, _)| match *name {
+                "head_json" => Cell::Text(json.clone()),
+                _ => Cell::Int(Some(1)),
+            };
+            let row: Vec<Cell> = table.columns.iter().map(cell).collect();
+            purpose.keeps(from, table, &row)
+        };
+        for (name, of_leader, of_follower) in [
+            ("log_heads", true, true),
+            ("log_pinned_heads", true, true),
+            ("local_evidence", false, true),
+            ("local_incidents", false, true),
+            ("local_kept_heads", false, true),
+            ("local_meta", false, false),
+            ("local_webhooks", false, false),
+            ("local_passwords", false, false),
+            ("local_idempotency", false, false),
+            ("local_reports", false, false),
+        ] {
+            let follower = RestoreAs::Follower;
+            assert_eq!(keeps(follower, Role::Leader, name, true), of_leader, "{name}");
+            assert_eq!(keeps(follower, Role::Follower, name, true), of_follower, "{name}");
+            assert!(keeps(RestoreAs::Itself(Role::Leader), Role::Leader, name, false), "{name}");
+        }
+        assert!(!keeps(RestoreAs::Follower, Role::Leader, "log_heads", false));
     }
 }

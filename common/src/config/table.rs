@@ -123,8 +123,8 @@ settings! {
     APPEND_POLICY: AppendPolicy = "APPEND_POLICY", Default::Same("authenticated"), LEADER;
     /// The name of the log, fixed when it is made; also `serve --origin`.
     ORIGIN: Option<String> = "DIOGENES_ORIGIN", Default::Same(""), LEADER;
-    /// URLs of followers and witnesses that are asked at start for the newest head.
-    PEERS: Vec<Url> = "DIOGENES_PEERS", Default::Same(""), LEADER;
+    /// URLs of other nodes of the log: a leader asks them for its newest head, a follower tells them proofs.
+    PEERS: Vec<Url> = "DIOGENES_PEERS", Default::Same(""), LOGS;
     /// How often a head is signed when nothing is appended.
     HEARTBEAT: Duration = "DIOGENES_HEARTBEAT", Default::Same("60s"), LEADER;
     /// The file that says whose cosignatures a checkpoint needs; without one, or none: nobody's.
@@ -154,6 +154,10 @@ settings! {
     WEBHOOK_ALLOW: Networks = "WEBHOOK_ALLOW", Default::Same(""), LEADER;
     /// When the whole log is verified (cron with seconds, UTC); empty is never.
     VERIFY_SCHEDULE: Option<Schedule> = "VERIFY_SCHEDULE", Default::Same("0 17 3 * * *"), LOGS;
+    /// How much of the stored log is read again each second to find damage; 0 is none.
+    SCRUB_BYTES_PER_SECOND: Size = "SCRUB_BYTES_PER_SECOND", Default::Same("1 MiB"), LOGS;
+    /// The shortest time between the starts of two passes over everything that is stored.
+    SCRUB_INTERVAL: Duration = "SCRUB_INTERVAL", Default::Same("1h"), LOGS;
     /// When a backup is made (cron with seconds, UTC), into `BACKUP_DIR`; empty is never.
     BACKUP_SCHEDULE: Option<Schedule> = "BACKUP_SCHEDULE", Default::Same(""), LOGS;
     /// Where scheduled backups are kept.

@@ -78,6 +78,11 @@ impl Observation {
         }
     }
 
+    /// The body of the answer, as far as it was kept.
+    pub fn body(&self) -> &[u8] {
+        &self.body.0
+    }
+
     /// Why it was kept.
     pub fn reason(&self) -> &Reason {
         &self.reason

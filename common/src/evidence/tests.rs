@@ -1,5 +1,7 @@
 //! Every kind of evidence proves what it says, and nothing else does.
 
+mod weighing;
+
 use super::*;
 use crate::batch::testlog::{TestLog, time};
 use crate::checkpoint::{Checkpoint, sign_checkpoint};

@@ -79,23 +79,54 @@ pub fn verify(
     log_id: Option<Hash>,
     fingerprint: Option<Fingerprint>,
 ) -> Result<Proven, EvidenceError> {
-    if bytes.len() > MAX_EVIDENCE_BYTES {
-        return Err(EvidenceError::Unreadable);
+    let file = Evidence::read(bytes)?;
+    Ok(establish(&file, log_id, fingerprint)?.proven)
+}
+
+impl Evidence {
+    /// Reads a file; nothing that it says is checked.
+    pub fn read(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        if bytes.len() > MAX_EVIDENCE_BYTES {
+            return Err(EvidenceError::Unreadable);
+        }
+        let file: Self = serde_json::from_slice(bytes).map_err(|_| EvidenceError::Unreadable)?;
+        if file.statements.len() > MAX_PARTS || file.proofs.len() > MAX_PARTS {
+            return Err(EvidenceError::Unreadable);
+        }
+        Ok(file)
     }
-    let file: Evidence = serde_json::from_slice(bytes).map_err(|_| EvidenceError::Unreadable)?;
-    if file.statements.len() > MAX_PARTS || file.proofs.len() > MAX_PARTS {
-        return Err(EvidenceError::Unreadable);
-    }
+}
+
+/// What a file proves, and the statements that it does so with.
+pub(super) struct Established {
+    pub(super) proven: Proven,
+    pub(super) signed: Vec<Signed>,
+}
+
+/// Checks a file that was read.
+pub(super) fn establish(
+    file: &Evidence,
+    log_id: Option<Hash>,
+    fingerprint: Option<Fingerprint>,
+) -> Result<Established, NotProven> {
     let case = Case::new(&file.accused, file.kind)?;
     if log_id.is_some() && log_id != case.log_id() {
-        return Err(NotProven::OtherLog.into());
+        return Err(NotProven::OtherLog);
     }
     if fingerprint.is_some_and(|asked| asked != file.accused.fingerprint) {
-        return Err(NotProven::OtherKey.into());
+        return Err(NotProven::OtherKey);
     }
-    case.prove(&file)?;
+    let signed = case.prove(file)?;
     let fingerprint = file.accused.fingerprint;
-    Ok(Proven { log_id: case.log_id(), fingerprint, kind: file.kind })
+    Ok(Established {
+        proven: Proven { log_id: case.log_id(), fingerprint, kind: file.kind },
+        signed,
+    })
+}
+
+/// What each statement of a file says; `None` where the accused key did not sign it.
+pub(super) fn statements(file: &Evidence) -> Vec<Option<Signed>> {
+    file.statements.iter().map(|statement| read_statement(&file.accused, statement)).collect()
 }
 
 /// The accused and the log that it is about.
@@ -106,20 +137,23 @@ struct Case<'a> {
     role: Role,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
     Log,
     Witness,
 }
 
 /// What a statement says.
-struct Signed {
-    origin: String,
-    role: Role,
+#[derive(Debug)]
+pub(super) struct Signed {
+    pub(super) origin: String,
+    pub(super) role: Role,
     /// The trees that it vouches for.
-    trees: Vec<TreeRoot>,
+    pub(super) trees: Vec<TreeRoot>,
     /// What only a tree head says: its time and chain head.
-    head: Option<(Timestamp, Option<Hash>)>,
+    pub(super) head: Option<(Timestamp, Option<Hash>)>,
+    /// When it was signed, as far as it says so.
+    pub(super) at: Option<Timestamp>,
 }
 
 impl Signed {
@@ -129,6 +163,7 @@ impl Signed {
             role,
             trees: vec![checkpoint.tree()],
             head: None,
+            at: None,
         }
     }
 }
@@ -162,7 +197,7 @@ impl<'a> Case<'a> {
         self.log.as_ref().map(|(id, _)| *id)
     }
 
-    fn prove(&self, file: &Evidence) -> Result<(), NotProven> {
+    fn prove(&self, file: &Evidence) -> Result<Vec<Signed>, NotProven> {
         let signed = self.read_statements(&file.statements)?;
         let contradicts = match (file.kind, signed.as_slice(), file.proofs.as_slice()) {
             (Kind::ForkSameSize, [a, b], []) => fork_same_size(a, b),
@@ -181,13 +216,14 @@ impl<'a> Case<'a> {
             (Kind::BadEntry, [head], proofs) => self.bad_entry(head, proofs)?,
             _ => return Err(NotProven::Statements),
         };
-        if contradicts { Ok(()) } else { Err(NotProven::NoContradiction) }
+        if contradicts { Ok(signed) } else { Err(NotProven::NoContradiction) }
     }
 
     fn read_statements(&self, statements: &[Statement]) -> Result<Vec<Signed>, NotProven> {
         let mut all: Vec<Signed> = Vec::new();
         for (place, statement) in statements.iter().enumerate() {
-            let signed = self.read(statement).ok_or(NotProven::Signature(place))?;
+            let signed =
+                read_statement(self.accused, statement).ok_or(NotProven::Signature(place))?;
             if signed.role != self.role {
                 return Err(NotProven::Statements);
             }
@@ -199,46 +235,6 @@ impl<'a> Case<'a> {
             all.push(signed);
         }
         Ok(all)
-    }
-
-    /// What a statement says, if the accused key signed it.
-    fn read(&self, statement: &Statement) -> Option<Signed> {
-        let key = &self.accused.key;
-        match statement {
-            Statement::TreeHead { signature, signed } => {
-                let head = HeadClaim::from_signed_bytes(&signed.0)?;
-                head.check(key, signature).ok()?;
-                Some(Signed {
-                    trees: vec![TreeRoot { size: head.tree_size, hash: head.root_hash }],
-                    head: Some((head.timestamp, head.chain_head)),
-                    origin: head.origin,
-                    role: Role::Log,
-                })
-            }
-            Statement::Checkpoint { note } => {
-                let said = read_checkpoint(&Note::parse(note.as_bytes()).ok()?)?;
-                let opened = checkpoint::open(note, said.origin(), key).ok()?;
-                Some(Signed::checkpoint(Role::Log, &opened))
-            }
-            Statement::WitnessProof { signature, signed } => {
-                let claim = WitnessClaim::from_signed_bytes(&signed.0)?;
-                claim.check(key, signature).ok()?;
-                (claim.witness == key.fingerprint()).then(|| Signed {
-                    trees: vec![claim.old_tree(), claim.new_tree()],
-                    head: None,
-                    origin: claim.origin.as_str().to_owned(),
-                    role: Role::Witness,
-                })
-            }
-            Statement::Cosignature { note } => {
-                let note = Note::parse(note.as_bytes()).ok()?;
-                let said = read_checkpoint(&note)?;
-                let mut lines = note.signatures().iter();
-                lines
-                    .any(|line| verify_cosignature(line, &said, key).is_ok())
-                    .then(|| Signed::checkpoint(Role::Witness, &said))
-            }
-        }
     }
 
     /// Whether the first leaf that the proofs place under the head breaks a rule, alone or beside
@@ -275,6 +271,49 @@ impl<'a> Case<'a> {
         let signers = Signers { origin, operator, roles: &roles };
         Event::parse(leaf.event_type(), leaf.payload())
             .is_ok_and(|e| e.check_signatures(&signers) == Err(CarriedFault::BadSignature))
+    }
+}
+
+/// What a statement says, if the accused key signed it.
+fn read_statement(accused: &Accused, statement: &Statement) -> Option<Signed> {
+    let key = &accused.key;
+    match statement {
+        Statement::TreeHead { signature, signed } => {
+            let head = HeadClaim::from_signed_bytes(&signed.0)?;
+            head.check(key, signature).ok()?;
+            Some(Signed {
+                trees: vec![TreeRoot { size: head.tree_size, hash: head.root_hash }],
+                head: Some((head.timestamp, head.chain_head)),
+                at: Some(head.timestamp),
+                origin: head.origin,
+                role: Role::Log,
+            })
+        }
+        Statement::Checkpoint { note } => {
+            let said = read_checkpoint(&Note::parse(note.as_bytes()).ok()?)?;
+            let opened = checkpoint::open(note, said.origin(), key).ok()?;
+            Some(Signed::checkpoint(Role::Log, &opened))
+        }
+        Statement::WitnessProof { signature, signed } => {
+            let claim = WitnessClaim::from_signed_bytes(&signed.0)?;
+            claim.check(key, signature).ok()?;
+            (claim.witness == key.fingerprint()).then(|| Signed {
+                trees: vec![claim.old_tree(), claim.new_tree()],
+                head: None,
+                at: Some(claim.timestamp),
+                origin: claim.origin.as_str().to_owned(),
+                role: Role::Witness,
+            })
+        }
+        Statement::Cosignature { note } => {
+            let note = Note::parse(note.as_bytes()).ok()?;
+            let said = read_checkpoint(&note)?;
+            let mut lines = note.signatures().iter();
+            let seconds = lines.find_map(|line| verify_cosignature(line, &said, key).ok())?;
+            let millis = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1_000));
+            let at = millis.and_then(Timestamp::from_millis);
+            Some(Signed { at, ..Signed::checkpoint(Role::Witness, &said) })
+        }
     }
 }
 

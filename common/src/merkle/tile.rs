@@ -30,6 +30,16 @@ impl TileId {
             (width > 0).then_some((Self { level, index: hashes >> TILE_HEIGHT }, width))
         })
     }
+
+    /// The node over everything in the tile: one hash of the tile above.
+    pub const fn root(self) -> NodeId {
+        NodeId { height: (self.level + 1) * TILE_HEIGHT, index: self.index }
+    }
+
+    /// The tile that holds this one's root; none above the highest level that a tree reaches.
+    pub fn above(self) -> Option<Self> {
+        (self.level + 1 < TILE_HEIGHT).then(|| self.root().tile())
+    }
 }
 
 /// The name of a perfect subtree: the leaves `index << height..(index + 1) << height`.

@@ -8,9 +8,6 @@ use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use super::answer::weighed;
 use crate::server::problem::Problem;
 
-/// So many bytes take long enough to be coded elsewhere.
-const MANY: usize = 16 * 1024;
-
 /// How the bytes of an answer are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
@@ -55,22 +52,16 @@ impl Coding {
         self.name().map(HeaderValue::from_static)
     }
 
-    /// Codes bytes, on a thread that holds up nobody if there are many.
-    pub(super) async fn encode(self, bytes: Vec<u8>) -> Result<Vec<u8>, Problem> {
-        let coded = if self == Self::Identity || bytes.len() < MANY {
-            self.encode_here(bytes)
-        } else {
-            let coding = tokio::task::spawn_blocking(move || self.encode_here(bytes));
-            coding.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
-        };
-        coded.map_err(|error| {
+    /// Codes bytes.
+    pub(super) fn encode(self, bytes: Vec<u8>) -> Result<Vec<u8>, Problem> {
+        self.coded(bytes).map_err(|error| {
             tracing::error!(%error, "an answer could not be compressed");
             Problem::internal()
         })
     }
 
     /// Fast rather than small: the bytes are made for one answer.
-    fn encode_here(self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    fn coded(self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         match self {
             Self::Identity => Ok(bytes),
             Self::Gzip => {
@@ -111,13 +102,13 @@ mod tests {
     #[test]
     fn coded_bytes_are_smaller_and_come_back() {
         let bytes = b"entry after entry after entry ".repeat(500);
-        let gzip = Coding::Gzip.encode_here(bytes.clone()).unwrap();
+        let gzip = Coding::Gzip.coded(bytes.clone()).unwrap();
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(&gzip[..]).read_to_end(&mut plain).unwrap();
         assert_eq!(plain, bytes);
-        let zstd = Coding::Zstd.encode_here(bytes.clone()).unwrap();
+        let zstd = Coding::Zstd.coded(bytes.clone()).unwrap();
         assert_eq!(zstd::bulk::decompress(&zstd, bytes.len()).unwrap(), bytes);
         assert!(gzip.len() < bytes.len() / 10 && zstd.len() < bytes.len() / 10);
-        assert_eq!(Coding::Identity.encode_here(bytes.clone()).unwrap(), bytes);
+        assert_eq!(Coding::Identity.coded(bytes.clone()).unwrap(), bytes);
     }
 }

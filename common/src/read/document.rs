@@ -1,7 +1,6 @@
 //! What a document's attestations are worth, judged from this node's own data.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -29,9 +28,6 @@ use crate::wire::verify::{DocumentQuestion, DocumentVerdict, LogBasis, Witnessed
 /// The most witnesses that can be required.
 const MAX_WITNESSES: u64 = 100;
 
-/// How long a judgement waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Verifies a document by its manifest and its hash; the document itself is never sent.
 ///
 /// Layer 1: the signatures cover the manifest, and the manifest is about the document. Layer 2:
@@ -42,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
     post,
     path = "/api/v1/verify",
     tag = "verification",
-    extensions(("x-problems" = json!(["invalid_manifest"]))),
+    extensions(("x-problems" = json!(["invalid_manifest", "overloaded"]))),
     request_body = DocumentQuestion,
     responses(
         (status = 200, description = "The verdict, whichever it is", body = DocumentVerdict),
@@ -146,14 +142,8 @@ impl From<ManifestError> for Problem {
 impl Reads {
     /// Judges away from the tasks that answer others: a hundred signatures take a while.
     async fn judged(&self, question: Question, log: LogEvidence) -> Result<Judgement, Problem> {
-        let busy = || Problem::overloaded("too many documents are being verified; try again soon");
-        let turn = tokio::time::timeout(PATIENCE, self.judgements().clone().acquire_owned()).await;
-        let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-        let judging = self.tasks().spawn_blocking(move || {
-            let _turn = turn;
-            verdict::judge(&question.manifest, question.source, &log)
-        });
-        judging.await.map_err(|_| Problem::internal())
+        let judge = move || verdict::judge(&question.manifest, question.source, &log);
+        self.beside(usize::MAX, judge).await
     }
 
     /// What each authorised witness signed of this log, as it records it, the largest size first.

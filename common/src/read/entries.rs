@@ -10,6 +10,8 @@ use http::HeaderMap;
 use super::answer::{Freshness, json, linked, text_json};
 use super::query::{DEEPEST_ROW, Paging, Params};
 use super::reads::Reads;
+use super::turns::Kind;
+use crate::export::MAX_LEAF_BYTES;
 use crate::leaf::Leaf;
 use crate::merkle::TreeSize;
 use crate::server::body::Path;
@@ -22,6 +24,9 @@ const MAX_SEARCH: usize = 200;
 
 /// How many entries are read at once to filter what a search found by type.
 const FILTER_CHUNK: usize = 200;
+
+/// How many entries are read at once where their bytes are counted.
+const CHUNK: usize = 100;
 
 /// A page of the log, filtered if asked for.
 #[utoipa::path(
@@ -55,22 +60,24 @@ pub(super) async fn list(
     if is_filtered {
         paging.not_too_deep()?;
     }
-    let filter = paging.filter(event_type, span);
     let store = reads.store();
-    let found = match search {
-        None if event_type.is_none() => all_of(store, span, paging).await?,
-        None => list_of_type(store, filter, size).await?,
+    let matches = match search {
+        None => None,
         Some(text) => {
-            let _turn = reads.search_turn().await?;
-            let matches = store.search(text, span).await?;
-            match event_type {
-                None => page_of(store, matches, paging).await?,
-                Some(event_type) => page_of_type(store, matches, event_type, paging).await?,
-            }
+            let _turn = reads.turn(Kind::Search).await?;
+            Some(store.search(text, span).await?)
         }
     };
-    let body = page_json(store, &found, paging).await?;
+    // Not before: who waits for a search keeps no page from others.
+    let _turn = reads.turn(Kind::Page).await?;
+    let found = match (matches, event_type) {
+        (None, None) => all_of(store, span, paging).await?,
+        (None, Some(_)) => list_of_type(store, paging.filter(event_type, span), size).await?,
+        (Some(matches), None) => page_of(store, matches, paging).await?,
+        (Some(matches), Some(wanted)) => page_of_type(store, matches, wanted, paging).await?,
+    };
     let next = paging.next(found.total, is_filtered);
+    let body = page_json(&reads, found, paging).await?;
     let next = next.map(|page| format!("/api/v1/log?{}", params.with_page(page)));
     Ok(linked(text_json(body, Freshness::Brief, &headers), next))
 }
@@ -185,9 +192,9 @@ pub(super) async fn page_of(
     store: &Store,
     matches: Matches,
     paging: Paging,
-) -> Result<Found, StoreError> {
+) -> Result<Found, Problem> {
     let page = paging.rows(&matches.ids);
-    let entries = in_order(store, page).await?;
+    let entries = bounded(store, page, "per_page").await?;
     Ok(Found { entries, total: matches.ids.len() as u64, is_capped: matches.has_more })
 }
 
@@ -198,18 +205,22 @@ async fn page_of_type(
     event_type: &str,
     paging: Paging,
 ) -> Result<Found, StoreError> {
-    let mut matching = Vec::new();
+    let (mut entries, mut total) = (Vec::new(), 0);
+    let page = paging.offset()..paging.offset() + paging.per_page;
     let mut is_capped = matches.has_more;
     for chunk in matches.ids.chunks(FILTER_CHUNK) {
-        let entries = in_order(store, chunk).await?;
-        matching.extend(entries.into_iter().filter(|entry| entry.event_type() == event_type));
-        if matching.len() as u64 > paging.offset() + paging.per_page {
+        let read = in_order(store, chunk).await?;
+        for entry in read.into_iter().filter(|entry| entry.event_type() == event_type) {
+            if page.contains(&total) {
+                entries.push(entry);
+            }
+            total += 1;
+        }
+        if total > page.end {
             is_capped = true;
             break;
         }
     }
-    let total = matching.len() as u64;
-    let entries = paging.rows(&matching).to_vec();
     Ok(Found { entries, total, is_capped })
 }
 
@@ -221,15 +232,40 @@ pub(super) async fn in_order(store: &Store, ids: &[u64]) -> Result<Vec<Leaf>, St
     ids.iter().map(|id| by_id.remove(id).ok_or(StoreError::Corrupt { id: *id })).collect()
 }
 
+/// Reads entries in order, as many bytes of them as an answer may have; `parameter` asks for fewer.
+pub(super) async fn bounded(
+    store: &Store,
+    ids: &[u64],
+    parameter: &'static str,
+) -> Result<Vec<Leaf>, Problem> {
+    let (mut entries, mut bytes) = (Vec::with_capacity(ids.len()), 0);
+    for chunk in ids.chunks(CHUNK) {
+        let read = in_order(store, chunk).await?;
+        bytes += read.iter().map(|leaf| leaf.bytes().len()).sum::<usize>();
+        if bytes > MAX_LEAF_BYTES {
+            let detail = format!(
+                "these entries have more than 16 MiB together: ask for a smaller {parameter}"
+            );
+            return Err(Problem::invalid(parameter, detail));
+        }
+        entries.extend(read);
+    }
+    Ok(entries)
+}
+
 /// A page as JSON.
 pub(super) async fn page_json(
-    store: &Store,
-    found: &Found,
+    reads: &Reads,
+    found: Found,
     paging: Paging,
-) -> Result<String, StoreError> {
+) -> Result<String, Problem> {
     let ids: Vec<u64> = found.entries.iter().map(Leaf::id).collect();
-    let reasons: HashMap<u64, String> = store.without_effect(&ids).await?.into_iter().collect();
-    let length: usize = found.entries.iter().map(|entry| entry.bytes().len() + 128).sum();
+    let reasons = reads.store().without_effect(&ids).await?.into_iter().collect();
+    let length = found.entries.iter().map(|entry| entry.bytes().len() + 128).sum();
+    reads.beside(length, move || written(&found, paging, &reasons, length)).await
+}
+
+fn written(found: &Found, paging: Paging, reasons: &HashMap<u64, String>, length: usize) -> String {
     let mut body = String::with_capacity(length + 128);
     body.push_str(r#"{"entries":["#);
     for (place, entry) in found.entries.iter().enumerate() {
@@ -242,7 +278,7 @@ pub(super) async fn page_json(
     // Writing to a string never fails.
     let _ = write!(body, r#"],"page":{page},"per_page":{per_page},"total":{}"#, found.total);
     body.push_str(if found.is_capped { r#","total_capped":true}"# } else { "}" });
-    Ok(body)
+    body
 }
 
 #[cfg(test)]

@@ -6,23 +6,21 @@ use http::HeaderMap;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 
 use super::answer::{Freshness, cached, linked};
-use super::entries::in_order;
+use super::entries::bounded;
 use super::proofs::inclusion_paths;
 use super::query::{Paging, Params};
 use super::reads::Reads;
 use super::snapshot::Snapshot;
 use super::trail::{read_document_hash, read_fingerprint};
+use super::turns::Kind;
 use super::when::Period;
 use crate::canonical::MAX_SAFE_INTEGER;
 use crate::export::csv::{self, Guard};
-use crate::export::{self, Exported, Format, MAX_LEAF_BYTES, MAX_PAGE_SIZE, Scope};
+use crate::export::{self, Exported, Format, MAX_PAGE_SIZE, Scope};
 use crate::leaf::Leaf;
 use crate::server::problem::Problem;
 use crate::store::{MAX_FOUND, Matches, Order, Referent, Span, Store, StoreError};
 use crate::wire::export::{ExportFilters, ExportHeader, ExportPage};
-
-/// How many entries are read at once.
-const CHUNK: usize = 100;
 
 /// The audit trail as a file: everything that is asked for must hold for an entry of it.
 ///
@@ -32,6 +30,7 @@ const CHUNK: usize = 100;
     get,
     path = "/api/v1/audit/export",
     tag = "audit",
+    extensions(("x-problems" = json!(["overloaded"]))),
     params(
         ("format" = Option<String>, Query, description = "`json` (default), `ndjson` or `csv`"),
         ("scope" = Option<String>, Query, description = "Only events of these types; `all` by default"),
@@ -51,7 +50,7 @@ const CHUNK: usize = 100;
             (String = "text/csv"),
             (String = "application/x-ndjson"),
         )),
-        (status = 422, description = "A filter can't be read, or the page lies too deep"),
+        (status = 422, description = "A filter can't be read, the page lies too deep, or has more than 16 MiB"),
     )
 )]
 pub(super) async fn export(
@@ -62,18 +61,20 @@ pub(super) async fn export(
     let ask = Ask::of(&params)?;
     let (snapshot, store) = (reads.snapshot()?, reads.store());
     let found = ask.find(store, snapshot.size().get()).await?;
-    let rows = ask.paging.rows(&found.ids);
-    let entries = entries_of(store, rows).await?;
+    let _turn = reads.turn(Kind::Export).await?;
+    let entries = bounded(store, ask.paging.rows(&found.ids), "page_size").await?;
+    let length = entries.iter().map(|entry| entry.bytes().len()).sum();
     let next = found.next(ask.paging, &params);
     let body = match ask.format {
-        Format::Csv => csv::table(&entries, ask.guard),
+        Format::Csv => reads.beside(length, move || csv::table(&entries, ask.guard)).await?,
         format => {
             let header = ask.header(&reads, &snapshot, &found, next.clone())?;
             let entries = ask.proven(store, &snapshot, entries).await?;
-            match format {
+            let write = move || match format {
                 Format::Ndjson => export::ndjson(&header, &entries),
                 Format::Json | Format::Csv => export::json(&header, &entries),
-            }
+            };
+            reads.beside(length, write).await?
         }
     };
     let mut response = Response::new(body.into());
@@ -230,22 +231,6 @@ impl Found {
 fn everything(span: Span) -> Matches {
     let last = span.upto.min(span.after.saturating_add(MAX_FOUND as u64));
     Matches { ids: (span.after.saturating_add(1)..=last).collect(), has_more: last < span.upto }
-}
-
-/// Reads entries in order, as many bytes of them as a file may have.
-async fn entries_of(store: &Store, ids: &[u64]) -> Result<Vec<Leaf>, Problem> {
-    let (mut entries, mut bytes) = (Vec::with_capacity(ids.len()), 0);
-    for chunk in ids.chunks(CHUNK) {
-        let read = in_order(store, chunk).await?;
-        bytes += read.iter().map(|leaf| leaf.bytes().len()).sum::<usize>();
-        if bytes > MAX_LEAF_BYTES {
-            let detail =
-                "these entries have more than 16 MiB together: ask for a smaller page_size";
-            return Err(Problem::invalid("page_size", detail));
-        }
-        entries.extend(read);
-    }
-    Ok(entries)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use super::answer::{Freshness, json, linked};
 use super::query::{DEEPEST_ROW, Paging, Params};
 use super::reads::Reads;
+use super::turns::Kind;
 use super::when::AsOf;
 use crate::event::text::Name;
 use crate::keys::Fingerprint;
@@ -77,7 +78,7 @@ pub(super) async fn search(
     let asked = Asked::of(&reads, &params).await?;
     let (store, paging) = (reads.store(), asked.paging);
     let matches = {
-        let _turn = reads.search_turn().await?;
+        let _turn = reads.turn(Kind::Search).await?;
         store.search_keys(part, asked.span).await?
     };
     let total = (matches.ids.len() as u64, matches.has_more);
@@ -422,7 +423,7 @@ mod tests {
     #[tokio::test]
     async fn only_so_many_search_at_once() {
         let node = node().await;
-        let others = node.reads().searches().acquire_many(2).await.unwrap();
+        let others = node.reads().turns().all(Kind::Search).await.unwrap();
         let (keys, log) = tokio::join!(
             node.refusal("/api/v1/keys/search?pseudonym=a"),
             node.refusal("/api/v1/log?search=a")

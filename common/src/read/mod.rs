@@ -20,7 +20,9 @@ mod coding;
 mod document;
 mod endorsements;
 mod entries;
+mod equivocation;
 mod events;
+mod evidence;
 mod export;
 mod graph;
 mod heads;
@@ -43,6 +45,7 @@ mod tiles;
 mod trail;
 mod trust_configs;
 mod trust_layer;
+mod turns;
 mod verify;
 mod verify_schedule;
 mod walk;
@@ -53,6 +56,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use checkpoint::{CheckpointBoard, CheckpointChoice, CosignedCheckpoint};
+pub use evidence::{EVIDENCE, Latching, href};
 pub use graph::GraphSetup;
 pub use proofs::{consistency_proof, inclusion_proof, root_at};
 pub(crate) use query::LARGEST;
@@ -82,6 +86,9 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(status::replication_status))
         .routes(routes!(health::well_known))
         .merge(tiles::router());
+    let federation = OpenApiRouter::new()
+        .routes(routes!(evidence::list, evidence::receive))
+        .routes(routes!(evidence::file));
     let query = OpenApiRouter::new()
         .routes(routes!(entries::list))
         .routes(routes!(trail::by_fingerprint))
@@ -108,5 +115,8 @@ pub fn router<N: Node>(limiter: &Limiter) -> OpenApiRouter<N> {
         .routes(routes!(health::metrics))
         .routes(routes!(events::events))
         .merge(page::router());
-    limited(limiter, Class::Log, log).merge(limited(limiter, Class::Query, query)).merge(unlimited)
+    limited(limiter, Class::Log, log)
+        .merge(limited(limiter, Class::Federation, federation))
+        .merge(limited(limiter, Class::Query, query))
+        .merge(unlimited)
 }

@@ -12,11 +12,12 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::checkpoint::{CheckpointBoard, CheckpointChoice};
+use super::evidence::{Latching, Shelf};
 use super::graph::{GraphSetup, Graphs};
 use super::page::GrowthMemory;
 use super::snapshot::{Published, Snapshot};
 use super::status::StatusBoard;
-use super::tiles::BundleRoom;
+use super::turns::{Kind, Turns};
 use super::verify::Verifier;
 use crate::clock::{Clock, Timestamp};
 use crate::head::Origin;
@@ -96,6 +97,10 @@ pub trait Node: Clone + Send + Sync + 'static {
 
     /// Whether the request carries the operator's token.
     fn is_operator(&self, headers: &HeaderMap) -> bool;
+
+    /// A stranger brought a proof against the key of this log, which was verified and is new: keeps
+    /// it durably, with an incident, and stops what must stop.
+    fn latch(&self, proof: Latching) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
 /// What `/readyz` was asked.
@@ -111,40 +116,16 @@ pub struct Reads(Arc<Inner>);
 
 struct Inner {
     setup: Setup,
-    replications: Arc<Semaphore>,
+    turns: Turns,
     streams: Arc<Semaphore>,
-    searches: Semaphore,
-    walks: Semaphore,
-    judgements: Arc<Semaphore>,
     verifier: Verifier,
     graphs: Graphs,
-    bundle_room: BundleRoom,
     growth: GrowthMemory,
+    shelf: Shelf,
 }
-
-/// How many replication answers are held in memory at once, 8 MiB each.
-const REPLICATIONS: usize = 8;
 
 /// How many event streams are open at once.
 const STREAMS: usize = 256;
-
-/// How many searches run at once, whoever asks: each may look at every name of the log.
-const SEARCHES: usize = 2;
-
-/// How many questions of trust are followed through the endorsements at once: each may take many
-/// looks at the database.
-const WALKS: usize = 2;
-
-/// How many documents are judged at once.
-const JUDGEMENTS: usize = 2;
-
-/// How long a search or a walk waits for its turn.
-const TURN_PATIENCE: Duration = Duration::from_secs(2);
-
-async fn turn<'a>(of: &'a Semaphore, busy: &'static str) -> Result<SemaphorePermit<'a>, Problem> {
-    let turn = tokio::time::timeout(TURN_PATIENCE, of.acquire()).await;
-    turn.ok().and_then(Result::ok).ok_or_else(|| Problem::overloaded(busy))
-}
 
 impl Reads {
     /// Makes the shared state of all read handlers.
@@ -153,14 +134,11 @@ impl Reads {
         Self(Arc::new(Inner {
             setup,
             graphs,
-            replications: Arc::new(Semaphore::new(REPLICATIONS)),
+            turns: Turns::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
-            searches: Semaphore::new(SEARCHES),
-            walks: Semaphore::new(WALKS),
-            judgements: Arc::new(Semaphore::new(JUDGEMENTS)),
             verifier: Verifier::default(),
-            bundle_room: BundleRoom::default(),
             growth: GrowthMemory::default(),
+            shelf: Shelf::default(),
         }))
     }
 
@@ -232,32 +210,28 @@ impl Reads {
         &self.0.setup.tasks
     }
 
-    pub(super) fn replications(&self) -> &Arc<Semaphore> {
-        &self.0.replications
+    /// Who may have something large made at the moment.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.0.turns
+    }
+
+    /// Waits until one more of a kind may be made; not for long, while others are.
+    pub(super) async fn turn(&self, kind: Kind) -> Result<SemaphorePermit<'_>, Problem> {
+        self.0.turns.turn(kind).await
+    }
+
+    /// Computes what is made of so many bytes: much of it away from the tasks that answer others,
+    /// and few at once.
+    pub async fn beside<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.0.turns.beside(self.tasks(), bytes, work).await
     }
 
     pub(super) fn streams(&self) -> &Arc<Semaphore> {
         &self.0.streams
-    }
-
-    pub(super) fn searches(&self) -> &Semaphore {
-        &self.0.searches
-    }
-
-    pub(super) fn judgements(&self) -> &Arc<Semaphore> {
-        &self.0.judgements
-    }
-
-    /// Waits until the caller may search; not for long, while others do.
-    pub(super) async fn search_turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let busy = "too many searches are running; try again in a moment";
-        turn(&self.0.searches, busy).await
-    }
-
-    /// Waits until the caller may follow endorsements; not for long, while others do.
-    pub(super) async fn walk_turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        let busy = "too many questions of trust are being followed; try again in a moment";
-        turn(&self.0.walks, busy).await
     }
 
     pub(super) fn graphs(&self) -> &Graphs {
@@ -268,12 +242,12 @@ impl Reads {
         &self.0.verifier
     }
 
-    pub(super) fn bundle_room(&self) -> &BundleRoom {
-        &self.0.bundle_room
-    }
-
     pub(super) fn growth(&self) -> &GrowthMemory {
         &self.0.growth
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.0.shelf
     }
 
     pub(super) fn nothing_yet(&self) -> Problem {
@@ -317,6 +291,10 @@ impl Role {
     pub(super) fn is_operator(&self, headers: &HeaderMap) -> bool {
         self.0.is_operator(headers)
     }
+
+    pub(super) async fn latch(&self, proof: Latching) -> Result<(), Problem> {
+        self.0.latch(proof).await
+    }
 }
 
 impl<N: Node> FromRef<N> for Role {
@@ -330,6 +308,7 @@ trait AnyNode: Send + Sync {
     fn refresh_metrics(&self) -> BoxFuture<'_, ()>;
     fn checks(&self, ask: ReadyAsk) -> BoxFuture<'_, Vec<Check>>;
     fn is_operator(&self, headers: &HeaderMap) -> bool;
+    fn latch(&self, proof: Latching) -> BoxFuture<'_, Result<(), Problem>>;
 }
 
 impl<N: Node> AnyNode for N {
@@ -347,6 +326,10 @@ impl<N: Node> AnyNode for N {
 
     fn is_operator(&self, headers: &HeaderMap) -> bool {
         Node::is_operator(self, headers)
+    }
+
+    fn latch(&self, proof: Latching) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(Node::latch(self, proof))
     }
 }
 

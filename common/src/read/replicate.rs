@@ -3,16 +3,15 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::accepts;
 use super::coding::{Coding, FOR_BATCHES};
 use super::proofs::consistency_proof;
 use super::query::Params;
 use super::reads::Reads;
+use super::turns::Kind;
 use crate::batch::{BatchHeader, ENTRY_BUDGET, Encoding, MAX_ENTRIES, encode};
 use crate::leaf::Leaf;
 use crate::merkle::TreeSize;
@@ -51,9 +50,9 @@ pub(super) async fn replicate(
     let limit = params.number("limit", 1..=MAX_ENTRIES as u64)?.unwrap_or(100);
     let binary = accepts(&headers, Encoding::Binary.media_type());
     let encoding = if binary { Encoding::Binary } else { Encoding::Json };
-    let slot = reads.replications().clone().try_acquire_owned().map_err(|_| {
-        Problem::overloaded("too many batches are being sent at the moment; try again soon")
-    })?;
+    // Only while it is made: what waits to be taken is bounded for all answers together, so that
+    // nobody holds a turn by not reading.
+    let _turn = reads.turn(Kind::Batch).await?;
 
     let upto = after.saturating_add(limit).min(size.get());
     let mut leaves = reads.store().leaves(after, upto, ENTRY_BUDGET as u64).await?;
@@ -72,10 +71,10 @@ pub(super) async fn replicate(
         })?,
     };
     let coding = Coding::wanted(&headers, FOR_BATCHES);
-    let bytes = encode(&header, &leaves, encoding);
-    let batch = Held { bytes: coding.encode(bytes).await?, _slot: slot };
-
-    let mut response = Response::new(Body::from(Bytes::from_owner(batch)));
+    let length = leaves.iter().map(Vec::len).sum();
+    let encode = move || coding.encode(encode(&header, &leaves, encoding));
+    let bytes = reads.beside(length, encode).await??;
+    let mut response = Response::new(Body::from(bytes));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -84,18 +83,6 @@ pub(super) async fn replicate(
         headers.insert(CONTENT_ENCODING, coding);
     }
     Ok(response)
-}
-
-/// A batch in memory. Its slot is free again when it was sent, or given up.
-struct Held {
-    bytes: Vec<u8>,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// How many of the leaves fit into one answer; the first always does.

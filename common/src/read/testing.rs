@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::{
-    CheckpointBoard, Facts, GraphSetup, LogFacts, Node, Published, Reads, ReadyAsk, Setup,
-    Snapshot, StatusBoard,
+    CheckpointBoard, Facts, GraphSetup, Latching, LogFacts, Node, Published, Reads, ReadyAsk,
+    Setup, Snapshot, StatusBoard,
 };
 use crate::batch::{Chain, Trust};
 use crate::checkpoint::{Checkpoint, sign_checkpoint};
@@ -31,7 +31,7 @@ use crate::keys::{HolderKey, KeyAlgorithm, SigningKey};
 use crate::leaf::{EventType, Leaf};
 use crate::merkle::{Edge, TreeRoot, TreeSize};
 use crate::server::limits::Limiter;
-use crate::server::problem::Code;
+use crate::server::problem::{Code, Problem};
 use crate::shutdown::Tasks;
 use crate::store::{Commit, DatabaseUrl, Guard, HeadRow, NewState, OpenOptions, Store};
 use crate::telemetry::Metrics;
@@ -151,6 +151,11 @@ impl Node for App {
 
     fn is_operator(&self, headers: &HeaderMap) -> bool {
         headers.get(AUTHORIZATION).is_some_and(|value| value == TOKEN)
+    }
+
+    async fn latch(&self, proof: Latching) -> Result<(), Problem> {
+        self.reads.store().open_incident(&proof.incident("log.example/test")).await?;
+        Ok(())
     }
 }
 

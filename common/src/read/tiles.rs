@@ -17,7 +17,6 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap,
     HeaderValue, VARY,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,34 +25,16 @@ use super::coding::{Coding, FOR_BUNDLES};
 use super::proof_file;
 use super::reads::{Node, Reads};
 use super::replicate::check_ids;
+use super::turns::Kind;
 use crate::bundle::EntryBundle;
 use crate::merkle::{BundlePath, Hash, TileId, TilePath};
 use crate::server::problem::{Code, Problem};
 use crate::store::StoreError;
 
-/// How many bundles are made at once: each may have 16 MiB.
-const MAKING: usize = 4;
-
-/// How much of bundles waits in memory to be sent, in KiB.
-const WAITING_KIB: usize = 64 * 1024;
-
 /// For ever: what a path names never changes.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
-
-/// What bounds the memory of bundles.
-#[derive(Debug)]
-pub(super) struct BundleRoom {
-    making: Semaphore,
-    waiting: Arc<Semaphore>,
-}
-
-impl Default for BundleRoom {
-    fn default() -> Self {
-        Self { making: Semaphore::new(MAKING), waiting: Arc::new(Semaphore::new(WAITING_KIB)) }
-    }
-}
 
 /// The routes. Pages of any origin may read them.
 pub(super) fn router<N: Node>() -> OpenApiRouter<N> {
@@ -130,14 +111,13 @@ async fn bundle(
 ) -> Result<Response, Problem> {
     let path: BundlePath = named(&uri)?;
     let coding = Coding::wanted(&headers, FOR_BUNDLES);
-    let busy = || Problem::overloaded("too many bundles are being sent; try again soon");
-    let room = reads.bundle_room();
-    let making = room.making.acquire().await.map_err(|_| Problem::internal())?;
-    let bytes = coding.encode(bundle_bytes(&reads, path).await?).await?;
-    let kib = u32::try_from(bytes.len().div_ceil(1024)).map_err(|_| busy())?;
-    let waiting = room.waiting.clone().try_acquire_many_owned(kib).map_err(|_| busy())?;
-    drop(making);
-    let mut response = immutable(Bytes::from_owner(Held { bytes, _room: waiting }));
+    let bytes = {
+        let _turn = reads.turn(Kind::Bundle).await?;
+        let leaves = bundled(&reads, path).await?;
+        let length = leaves.iter().map(Vec::len).sum();
+        reads.beside(length, move || coding.encode(bundle_bytes(leaves)?)).await??
+    };
+    let mut response = immutable(Bytes::from(bytes));
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
     if let Some(coding) = coding.header() {
         response.headers_mut().insert(CONTENT_ENCODING, coding);
@@ -162,15 +142,20 @@ async fn tile_bytes(reads: &Reads, path: TilePath) -> Result<Vec<u8>, Problem> {
     let tile = if let Some(tile) = snapshot.edge.tile(path.tile()) {
         tile
     } else {
-        stored = reads.store().tiles(&[path.tile()]).await?.pop().ok_or(damaged.clone())?;
+        stored = reads
+            .store()
+            .tiles(&[path.tile()], &snapshot.edge)
+            .await?
+            .pop()
+            .ok_or(damaged.clone())?;
         &*stored
     };
     let hashes = tile.hashes().get(..usize::from(path.width())).ok_or(damaged)?;
     Ok(hashes.iter().flat_map(|hash| *hash.as_bytes()).collect())
 }
 
-/// The entries with their lengths, with one indexed read; each is hashed again.
-async fn bundle_bytes(reads: &Reads, path: BundlePath) -> Result<Vec<u8>, Problem> {
+/// The entries, with one indexed read; each is hashed again.
+async fn bundled(reads: &Reads, path: BundlePath) -> Result<Vec<Vec<u8>>, Problem> {
     if !path.is_in(reads.snapshot()?.size()) {
         return Err(nothing_there());
     }
@@ -181,6 +166,11 @@ async fn bundle_bytes(reads: &Reads, path: BundlePath) -> Result<Vec<u8>, Proble
         return Err(StoreError::Corrupt { id: after + leaves.len() as u64 + 1 }.into());
     }
     check_ids(&leaves, after, upto)?;
+    Ok(leaves)
+}
+
+/// The entries with their lengths.
+fn bundle_bytes(leaves: Vec<Vec<u8>>) -> Result<Vec<u8>, Problem> {
     let bundle = EntryBundle::new(leaves).map_err(|error| {
         tracing::error!(%error, "stored entries make no bundle");
         Problem::internal()
@@ -205,18 +195,6 @@ struct Text(Arc<str>);
 impl AsRef<[u8]> for Text {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
-    }
-}
-
-/// A bundle in memory; what it takes there is free again when it was sent, or given up.
-struct Held {
-    bytes: Vec<u8>,
-    _room: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

@@ -8,12 +8,13 @@ use super::answer::{Freshness, linked, text_json};
 use super::entries::{Found, all_of, page_json, page_of};
 use super::query::{Paging, Params};
 use super::reads::Reads;
+use super::turns::Kind;
 use super::when::Period;
 use crate::keys::Fingerprint;
 use crate::merkle::Hash;
 use crate::server::body::Path;
 use crate::server::problem::Problem;
-use crate::store::{Referent, Span, Store, StoreError};
+use crate::store::{Referent, Span, Store};
 use crate::wire::log::LogPage;
 
 /// The entries that refer to a key.
@@ -21,6 +22,7 @@ use crate::wire::log::LogPage;
     get,
     path = "/api/v1/log/by-fingerprint/{fingerprint}",
     tag = "log",
+    extensions(("x-problems" = json!(["overloaded"]))),
     params(
         ("fingerprint" = String, Path, description = "The full fingerprint, `sha256:` and 64 hex digits"),
         ("page" = Option<u64>, Query, description = "From 1"),
@@ -30,6 +32,7 @@ use crate::wire::log::LogPage;
     ),
     responses(
         (status = 200, description = "The page, empty if no entry refers to the key; `Link` names the next one", body = LogPage),
+        (status = 422, description = "A parameter does not fit, or the page has more than 16 MiB"),
     )
 )]
 pub(super) async fn by_fingerprint(
@@ -44,9 +47,10 @@ pub(super) async fn by_fingerprint(
     paging.not_too_deep()?;
     let store = reads.store();
     let matches = store.referring(&Referent::key(&fingerprint), span).await?;
+    let _turn = reads.turn(Kind::Page).await?;
     let found = page_of(store, matches, paging).await?;
-    let body = page_json(store, &found, paging).await?;
     let next = paging.next(found.total, true);
+    let body = page_json(&reads, found, paging).await?;
     let path = format!("/api/v1/log/by-fingerprint/{fingerprint}");
     let next = next.map(|page| format!("{path}?{}", params.with_page(page)));
     Ok(linked(text_json(body, Freshness::Brief, &headers), next))
@@ -57,6 +61,7 @@ pub(super) async fn by_fingerprint(
     get,
     path = "/api/v1/log/audit-trail",
     tag = "log",
+    extensions(("x-problems" = json!(["overloaded"]))),
     params(
         ("fingerprint" = Option<String>, Query, description = "Only entries that refer to this key, `sha256:` and 64 hex digits"),
         ("document_hash" = Option<String>, Query, description = "Only entries about the document with this content or manifest hash, 64 hex digits with or without `sha256:`"),
@@ -69,7 +74,7 @@ pub(super) async fn by_fingerprint(
     ),
     responses(
         (status = 200, description = "The page; `Link` names the next one", body = LogPage),
-        (status = 422, description = "No filter is given, or one cannot be read"),
+        (status = 422, description = "No filter is given, one cannot be read, or the page has more than 16 MiB"),
     )
 )]
 pub(super) async fn audit_trail(
@@ -85,9 +90,10 @@ pub(super) async fn audit_trail(
         paging.not_too_deep()?;
     }
     let store = reads.store();
+    let _turn = reads.turn(Kind::Page).await?;
     let found = filters.page(store, span, paging).await?;
-    let body = page_json(store, &found, paging).await?;
     let next = paging.next(found.total, is_filtered);
+    let body = page_json(&reads, found, paging).await?;
     let next = next.map(|page| format!("/api/v1/log/audit-trail?{}", params.with_page(page)));
     Ok(linked(text_json(body, Freshness::Brief, &headers), next))
 }
@@ -122,10 +128,10 @@ impl Filters {
         self.document.iter().chain(&self.key)
     }
 
-    async fn page(&self, store: &Store, span: Span, paging: Paging) -> Result<Found, StoreError> {
+    async fn page(&self, store: &Store, span: Span, paging: Paging) -> Result<Found, Problem> {
         let span = self.period.within(store, span).await?;
         let matches = match (&self.document, &self.key) {
-            (None, None) => return all_of(store, span, paging).await,
+            (None, None) => return Ok(all_of(store, span, paging).await?),
             (Some(one), None) | (None, Some(one)) => store.referring(one, span).await?,
             (Some(document), Some(key)) => store.referring_to_both(document, key, span).await?,
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::reads::Reads;
+use super::turns::Kind;
 use crate::event::{Event, Payload as _, TrustConfig};
 use crate::keys::Fingerprint;
 use crate::manifest::Manifest;
@@ -103,7 +104,7 @@ impl Reads {
         let store = self.store();
         let policy = question.policy(store, moment.size).await?;
         let signers: BTreeSet<_> = manifest.listed().iter().map(|of| of.signer).collect();
-        let _turn = self.walk_turn().await?;
+        let _turn = self.turn(Kind::Walk).await?;
         let assessing = assessments(store, &policy, &signers, moment);
         let assessed = tokio::time::timeout(PATIENCE, assessing).await.map_err(|_| {
             Problem::overloaded(

@@ -1,5 +1,6 @@
 //! The whole log read again: every entry re-hashed, every link and every tile compared.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -425,13 +426,11 @@ impl<'a> Walk<'a> {
     async fn compare(&mut self, completed: &[(TileId, Arc<TileNodes>)]) -> Result<(), StoreError> {
         // Tiles that lie partly above the head are complete in memory before they are shown.
         let ids: Vec<TileId> = completed.iter().map(|(id, _)| *id).collect();
-        match found(self.store.tiles(&ids).await)? {
+        match found(self.store.stored_tiles(&ids).await)? {
             Ok(stored) => {
-                let differ = completed
-                    .iter()
-                    .zip(stored)
-                    .filter(|((_, own), stored)| own.hashes() != stored.hashes());
-                let wrong: Vec<TileId> = differ.map(|((id, _), _)| *id).collect();
+                let stored: HashMap<TileId, Arc<TileNodes>> = stored.into_iter().collect();
+                let differ = completed.iter().filter(|(id, own)| stored.get(id) != Some(own));
+                let wrong: Vec<TileId> = differ.map(|(id, _)| *id).collect();
                 for TileId { level, index } in wrong {
                     let detail =
                         format!("tile {index} of level {level} is not that of the entries");

@@ -2,20 +2,22 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::Caller;
 use super::problem::{Code, Problem};
+use super::room::{Full, Room, Share};
 use crate::canonical::{self, JsonError};
 use crate::shape::{self, Misfit};
 
@@ -28,56 +30,14 @@ pub const BATCH: usize = 4 * 1024 * 1024;
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How much of a body that is too large is passed over, so that its sender reads why.
+const LEFT: u64 = 32 * 1024 * 1024;
+
+/// How long that may take.
+const LEFT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How many bytes of bodies may wait in memory at once.
-#[derive(Debug)]
-pub struct Budget(AtomicUsize);
-
-impl Budget {
-    /// A budget of that many bytes.
-    pub const fn new(bytes: usize) -> Self {
-        Self(AtomicUsize::new(bytes))
-    }
-
-    fn take(self: &Arc<Self>, bytes: usize) -> Result<Held, Problem> {
-        let taken = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes));
-        match taken {
-            Ok(_) => Ok(Held { budget: self.clone(), bytes }),
-            Err(_) => Err(Problem::overloaded("too many bodies wait to be read; try again soon")),
-        }
-    }
-}
-
-impl Default for Budget {
-    /// 64 MiB.
-    fn default() -> Self {
-        Self::new(64 * 1024 * 1024)
-    }
-}
-
-/// A part of the budget, given back when it is dropped.
-#[derive(Debug)]
-struct Held {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Held {
-    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
-        if bytes > self.bytes {
-            let mut more = self.budget.take(bytes - self.bytes)?;
-            self.bytes += std::mem::take(&mut more.bytes);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
-    }
-}
+pub(super) const WAITING: usize = 64 * 1024 * 1024;
 
 /// A whole body of at most `MAX` bytes, without a private key in it.
 ///
@@ -86,7 +46,7 @@ impl Drop for Held {
 #[derive(Debug)]
 pub struct RawBody<const MAX: usize = USUAL> {
     bytes: Bytes,
-    _held: Held,
+    _held: Share,
 }
 
 impl<const MAX: usize> RawBody<MAX> {
@@ -108,10 +68,10 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for RawBody<MAX> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let budget = request.extensions().get::<Caller>().map(|caller| caller.budget().clone());
+        let room = request.extensions().get::<Caller>().map(|caller| caller.room().clone());
+        let room = room.unwrap_or_else(|| Room::new(WAITING));
         let (parts, body) = request.into_parts();
-        let (bytes, held) =
-            read(&parts.headers, body, MAX, &budget.unwrap_or_default(), PATIENCE).await?;
+        let (bytes, held) = read(&parts.headers, body, MAX, &room, PATIENCE).await?;
         refuse_private_key(&bytes)?;
         Ok(Self { bytes, _held: held })
     }
@@ -215,17 +175,23 @@ async fn read(
     headers: &HeaderMap,
     body: Body,
     max: usize,
-    budget: &Arc<Budget>,
+    room: &Arc<Room>,
     patience: Duration,
-) -> Result<(Bytes, Held), Problem> {
+) -> Result<(Bytes, Share), Problem> {
     let declared = headers.get(CONTENT_LENGTH).map(length).transpose()?;
-    if declared.is_some_and(|length| length > max as u64) {
+    let mut body = body;
+    if let Some(length) = declared.filter(|length| *length > max as u64) {
+        // Who asks first sends nothing that would have to be waited for.
+        if length <= max as u64 + LEFT && !headers.contains_key(EXPECT) {
+            let_finish(&mut body, patience).await;
+        }
         return Err(too_large(max));
     }
-    // The comparison above bounds it by `max`.
-    let expected = usize::try_from(declared.unwrap_or(0)).unwrap_or(max);
-    let held = budget.take(expected)?;
-    match tokio::time::timeout(patience, collect(body, max, expected, held)).await {
+    match tokio::time::timeout(patience, collect(&mut body, max, room.share())).await {
+        Ok(Err(problem)) if problem.code() == Code::PayloadTooLarge => {
+            let_finish(&mut body, patience).await;
+            Err(problem)
+        }
         Ok(done) => done,
         Err(_) => Err(Problem::new(
             Code::RequestTimeout,
@@ -234,33 +200,79 @@ async fn read(
     }
 }
 
-async fn collect(
-    mut body: Body,
-    max: usize,
-    expected: usize,
-    mut held: Held,
-) -> Result<(Bytes, Held), Problem> {
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+/// Passes over the rest of a body that is refused: a sender that is cut off may never see why
+/// (RFC 9112 section 9.6).
+async fn let_finish(body: &mut Body, patience: Duration) {
+    let pass_over = async {
+        let mut left = LEFT;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            match left.checked_sub(length) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    // Who is slower, or sends more, is cut off.
+    let _ = tokio::time::timeout(patience.min(LEFT_PATIENCE), pass_over).await;
+}
+
+/// Takes room only for what has arrived: what is announced holds nothing.
+async fn collect(body: &mut Body, max: usize, mut share: Share) -> Result<(Bytes, Share), Problem> {
+    let give_up = CancellationToken::new();
+    let mut arrived = Arrived::default();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = give_up.cancelled() => return Err(crowded_out()),
+            frame = body.frame() => frame,
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Problem::new(Code::BadRequest, "the body was cut off"))?;
         let Ok(data) = frame.into_data() else { continue };
-        let size = first.len() + joined.len() + data.len();
-        if size > max {
+        if arrived.len() + data.len() > max {
             return Err(too_large(max));
         }
-        held.grow(size)?;
-        if joined.is_empty() && first.is_empty() {
-            first = data;
-            continue;
+        arrived.push(data);
+        if body.is_end_stream() {
+            break;
         }
-        if joined.is_empty() {
-            joined.reserve(expected.max(size));
-            joined.extend_from_slice(&std::mem::take(&mut first));
-        }
-        joined.extend_from_slice(&data);
+        share.lend(arrived.len(), &give_up).map_err(|Full| crowded_out())?;
     }
-    Ok((if joined.is_empty() { first } else { joined.freeze() }, held))
+    share.keep(arrived.len()).map_err(|Full| crowded_out())?;
+    Ok((arrived.into_bytes(), share))
+}
+
+/// A body as far as it has come: one frame as it is, several copied together.
+#[derive(Default)]
+struct Arrived {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Arrived {
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if self.len() == 0 {
+            self.first = data;
+            return;
+        }
+        if self.joined.is_empty() {
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.joined.extend_from_slice(&data);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
+}
+
+fn crowded_out() -> Problem {
+    Problem::overloaded("too many bodies arrive at once, and this one slowly; try again soon")
 }
 
 fn length(value: &HeaderValue) -> Result<u64, Problem> {
@@ -287,10 +299,11 @@ fn refuse_private_key(bytes: &[u8]) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use futures_util::{StreamExt as _, stream};
     use serde::Deserialize;
 
     use super::*;
+    use crate::shutdown::Tasks;
 
     fn frames(parts: &'static [&'static str]) -> Body {
         Body::from_stream(stream::iter(parts.iter().map(|part| Ok::<_, std::io::Error>(*part))))
@@ -304,73 +317,117 @@ mod tests {
         headers: HeaderMap,
         body: Body,
         max: usize,
-        budget: &Arc<Budget>,
+        room: &Arc<Room>,
     ) -> Result<Bytes, Code> {
-        let read = read(&headers, body, max, budget, Duration::from_millis(50)).await;
+        let read = read(&headers, body, max, room, Duration::from_millis(50)).await;
         read.map(|(bytes, _)| bytes).map_err(|problem| problem.code())
     }
 
     #[tokio::test]
     async fn a_body_is_read_whole_in_one_frame_or_many() {
-        let budget = Arc::new(Budget::new(10));
+        let room = Room::new(10);
         for body in [&["hello"][..], &["he", "", "l", "lo"], &["", "hello"]] {
-            let read = read_with(HeaderMap::new(), frames(body), 5, &budget).await;
+            let read = read_with(HeaderMap::new(), frames(body), 5, &room).await;
             assert_eq!(read, Ok(Bytes::from_static(b"hello")));
         }
-        assert_eq!(budget.0.load(Ordering::Relaxed), 10, "given back");
+        assert_eq!(room.free(), 10, "given back");
     }
 
     #[tokio::test]
     async fn one_frame_is_not_copied() {
         let sent = Bytes::from(vec![b'x'; 100]);
-        let budget = Arc::default();
+        let room = Room::new(100);
 
-        let read = read_with(sized("100"), Body::from(sent.clone()), 100, &budget).await.unwrap();
+        let read = read_with(sized("100"), Body::from(sent.clone()), 100, &room).await.unwrap();
 
         assert_eq!(read.as_ptr(), sent.as_ptr());
     }
 
     #[tokio::test]
     async fn a_body_that_is_too_large_is_refused_before_or_while_it_is_read() {
-        let budget = Arc::default();
+        let room = Room::new(100);
         let unread = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
 
         assert_eq!(
-            read_with(sized("6"), unread, 5, &budget).await,
+            read_with(sized("6"), unread, 5, &room).await,
             Err(Code::PayloadTooLarge),
             "declared"
         );
         let grown = frames(&["abc", "def"]);
-        let read = read_with(HeaderMap::new(), grown, 5, &budget).await;
+        let read = read_with(HeaderMap::new(), grown, 5, &room).await;
         assert_eq!(read, Err(Code::PayloadTooLarge), "not declared");
     }
 
     #[tokio::test]
-    async fn bodies_that_wait_share_a_budget() {
-        let budget = Arc::new(Budget::new(8));
-        let patience = Duration::from_secs(5);
-        let first = read(&sized("5"), frames(&["hello"]), 9, &budget, patience).await.unwrap();
+    async fn who_sends_too_much_may_finish_and_then_hears_why() {
+        let passed = |headers: HeaderMap| async move {
+            let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+            let parts = stream::iter(["abc", "def", "ghi"]).map(move |part| {
+                sender.send(part).unwrap();
+                Ok::<_, std::io::Error>(part)
+            });
+            let room = Room::new(100);
+            let read = read_with(headers, Body::from_stream(parts), 5, &room).await;
+            assert_eq!(read, Err(Code::PayloadTooLarge));
+            receiver.len()
+        };
 
-        assert_eq!(
-            read_with(sized("5"), frames(&["hello"]), 9, &budget).await,
-            Err(Code::Overloaded)
-        );
-        assert_eq!(
-            read_with(HeaderMap::new(), frames(&["hel", "lo"]), 9, &budget).await,
-            Err(Code::Overloaded)
-        );
+        assert_eq!(passed(HeaderMap::new()).await, 3, "not declared");
+        assert_eq!(passed(sized("9")).await, 3, "declared");
+        let mut asks_first = sized("9");
+        asks_first.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        assert_eq!(passed(asks_first).await, 0);
+        assert_eq!(passed(sized("99999999999")).await, 0, "that would take too long");
+    }
+
+    #[tokio::test]
+    async fn bodies_that_are_whole_share_the_room() {
+        let room = Room::new(8);
+        let patience = Duration::from_secs(5);
+        let first = read(&sized("5"), frames(&["hello"]), 9, &room, patience).await.unwrap();
+
+        for body in [&["hello"][..], &["hel", "lo"]] {
+            let read = read_with(HeaderMap::new(), frames(body), 9, &room).await;
+            assert_eq!(read, Err(Code::Overloaded));
+        }
         drop(first);
-        assert!(read_with(sized("5"), frames(&["hello"]), 9, &budget).await.is_ok());
-        assert_eq!(budget.0.load(Ordering::Relaxed), 8);
+        assert!(read_with(sized("5"), frames(&["hello"]), 9, &room).await.is_ok());
+        assert_eq!(room.free(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_dawdles_gives_way_and_what_it_announces_holds_nothing() {
+        let room = Room::new(8);
+        let dawdling = |begun: &'static [&'static str]| {
+            let begun = stream::iter(begun.iter().map(|part| Ok::<_, std::io::Error>(*part)));
+            let body = Body::from_stream(begun.chain(stream::pending()));
+            let room = room.clone();
+            async move {
+                let patience = Duration::from_secs(60);
+                let read = read(&sized("8"), body, 8, &room, patience).await;
+                read.map(|_| ()).map_err(|problem| problem.code())
+            }
+        };
+        let tasks = Tasks::new();
+        let silent = tasks.spawn(dawdling(&[]));
+        let begun = tasks.spawn(dawdling(&["hello"]));
+        tokio::task::yield_now().await;
+
+        let quick = read_with(sized("5"), frames(&["hello"]), 9, &room).await;
+
+        assert!(quick.is_ok());
+        assert_eq!(begun.await.unwrap(), Err(Code::Overloaded));
+        assert!(!silent.is_finished());
+        silent.abort();
     }
 
     #[tokio::test]
     async fn a_slow_body_is_not_waited_for() {
         let slow = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        let budget = Arc::new(Budget::new(8));
+        let room = Room::new(8);
 
-        assert_eq!(read_with(sized("5"), slow, 9, &budget).await, Err(Code::RequestTimeout));
-        assert_eq!(budget.0.load(Ordering::Relaxed), 8);
+        assert_eq!(read_with(sized("5"), slow, 9, &room).await, Err(Code::RequestTimeout));
+        assert_eq!(room.free(), 8);
     }
 
     #[tokio::test]

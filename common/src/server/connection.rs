@@ -1,11 +1,10 @@
 //! One connection: taken if there is room, its handshake, its requests, its end.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -16,18 +15,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::io::Guarded;
-use super::limits::Network;
+use super::roster::Seat;
 use super::tls::Tls;
 use super::{Bounds, Front, HEAD_BYTES};
 
 /// The next connection with its slot; none after the last call.
+///
+/// There are more slots than places: those who were told to leave may still be on their way out.
 pub(super) async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     last_call: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
     let next = async {
-        // Without a free slot new connections wait in the kernel's queue.
+        // Without a free slot new connections wait in the kernel's queue, for a moment.
         let slot = slots.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
@@ -60,6 +61,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
+    seat: &Arc<Seat>,
     front: Arc<Front>,
     bounds: Bounds,
 ) {
@@ -67,16 +69,21 @@ pub(super) async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let Some(tls) = tls else { return converse(stream, peer, front, bounds).await };
+    let Some(tls) = tls else { return converse(stream, peer, seat, front, bounds).await };
     match tls.accept(stream, bounds.handshake).await {
-        Ok(stream) => converse(stream, peer, front, bounds).await,
+        Ok(stream) => converse(stream, peer, seat, front, bounds).await,
         Err(error) => tracing::debug!(%peer, %error, "the handshake failed"),
     }
 }
 
 /// Answers the requests of one connection until it ends, or the last one after the node stopped.
-async fn converse<S>(stream: S, peer: SocketAddr, front: Arc<Front>, bounds: Bounds)
-where
+async fn converse<S>(
+    stream: S,
+    peer: SocketAddr,
+    seat: &Arc<Seat>,
+    front: Arc<Front>,
+    bounds: Bounds,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // HTTP/1.1 alone: over HTTP/2 a client that grants no window holds answers in memory for ever,
@@ -86,7 +93,7 @@ where
     let io = TokioIo::new(Guarded::new(stream, bounds.progress));
     let service = service_fn(|request| {
         let front = front.clone();
-        async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
+        async move { Ok::<_, Infallible>(front.answer(request, peer, seat).await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
@@ -98,42 +105,5 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended early");
-    }
-}
-
-/// How many connections each address has open.
-#[derive(Debug, Default)]
-pub(super) struct Addresses(pub(super) Mutex<HashMap<Network, usize>>);
-
-impl Addresses {
-    /// Takes a place for a connection of this address, if it has fewer than so many.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, limit: usize) -> Option<Place> {
-        let network = Network::of(address);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(network).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Place { addresses: self.clone(), network })
-    }
-}
-
-/// A connection's place among those of its address, given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    addresses: Arc<Addresses>,
-    network: Network,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.network);
-            }
-        }
     }
 }

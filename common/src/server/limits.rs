@@ -387,7 +387,7 @@ where
 }
 
 /// Whom a limit counts: an IPv4 address, or the /64 of an IPv6 one, which is one customer's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Network(IpAddr);
 
 impl Network {

@@ -11,7 +11,10 @@ pub mod https;
 mod io;
 pub mod limits;
 mod open_files;
+mod outgoing;
 pub mod problem;
+mod room;
+mod roster;
 pub mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -37,16 +40,17 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Layer, Service};
 
-use self::body::Budget;
-use self::connection::{Addresses, accept, serve};
+use self::connection::{accept, serve};
 use self::https::{HttpsPolicy, Ruling};
 use self::problem::{Code, Problem, problem_for};
+use self::room::Room;
+use self::roster::{Roster, Seat, Terms};
 use self::tls::Tls;
 use crate::exit::Failure;
 use crate::files::{self, FileError};
@@ -88,6 +92,15 @@ impl Default for Bounds {
     }
 }
 
+/// How many connections that were told to leave for others may not have left yet: fewer than the
+/// files that are left for everything else.
+fn leaving(connections: usize) -> usize {
+    (connections / 8).clamp(1, 128)
+}
+
+/// How many connections may wait in the kernel's queue until they are taken.
+const BACKLOG: u32 = 4096;
+
 /// The most bytes that the head of a request may have.
 const HEAD_BYTES: usize = 16 * 1024;
 
@@ -104,6 +117,7 @@ pub struct Server {
 
 impl Server {
     /// Listens; refuses an address where HTTPS is enforced but cannot be spoken.
+    #[expect(clippy::unused_async, reason = "sockets need the runtime: only its tasks may listen")]
     pub async fn bind(
         listen: SocketAddr,
         https: HttpsPolicy,
@@ -117,7 +131,7 @@ impl Server {
                 "stop what listens there, or choose another address with --listen",
             )
         };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let listener = listening(listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address, bounds: Bounds::default(), https, tls: None, metrics })
     }
@@ -158,24 +172,26 @@ impl Server {
         let mut bounds = self.bounds;
         bounds.connections =
             open_files::connections_within(bounds.connections, open_files::raise());
-        let slots = Arc::new(Semaphore::new(bounds.connections));
-        let addresses = Arc::new(Addresses::default());
+        let slots = Arc::new(Semaphore::new(bounds.connections + leaving(bounds.connections)));
+        let roster = Roster::new(bounds.connections);
         let (open, cut) = (TaskTracker::new(), CancellationToken::new());
         let mut last_call = pin!(front.last_call(bounds.farewell));
         while let Some((slot, stream, peer)) =
             accept(&self.listener, &slots, last_call.as_mut()).await
         {
             let address = peer.ip().to_canonical();
-            let is_exempt = address.is_loopback() || front.https.trusts(address);
+            let is_proxy = front.https.trusts(address);
+            let is_exempt = address.is_loopback() || is_proxy;
             let limit = if is_exempt { usize::MAX } else { bounds.connections_per_address };
-            let Some(place) = addresses.enter(address, limit) else { continue };
+            let Some(seat) = roster.enter(address, Terms { limit, is_proxy }) else { continue };
             let (front, tls, cut) = (front.clone(), self.tls.clone(), cut.clone());
             open.spawn(async move {
                 tokio::select! {
-                    () = serve(stream, peer, tls, front, bounds) => {}
+                    () = serve(stream, peer, tls, &seat, front, bounds) => {}
+                    () = seat.leave().cancelled() => {}
                     () = cut.cancelled() => {}
                 }
-                drop((slot, place));
+                drop((slot, seat));
             });
         }
         drop(self.listener);
@@ -189,6 +205,13 @@ impl Server {
     }
 }
 
+fn listening(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)
+}
+
 /// What is known about a request apart from its contents; an extractor.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -196,7 +219,7 @@ pub struct Caller {
     ip: IpAddr,
     is_https: bool,
     request_id: RequestId,
-    budget: Arc<Budget>,
+    room: Arc<Room>,
 }
 
 impl Caller {
@@ -220,8 +243,8 @@ impl Caller {
         &self.request_id
     }
 
-    fn budget(&self) -> &Arc<Budget> {
-        &self.budget
+    fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 }
 
@@ -264,7 +287,10 @@ struct Front {
     router: Router,
     https: HttpsPolicy,
     metrics: Metrics,
-    budget: Arc<Budget>,
+    /// For bodies of requests.
+    incoming: Arc<Room>,
+    /// For answers that wait until they are taken.
+    outgoing: Arc<Room>,
     /// Tells the ids of this start from those of others.
     nonce: u32,
     requests: AtomicU64,
@@ -281,8 +307,9 @@ impl Front {
     ) -> Result<Self, FileError> {
         let router = if router.has_routes() { router.route_layer(NameRoute) } else { router };
         let nonce = u32::from_ne_bytes(files::random()?);
-        let (budget, requests, tracer) = (Arc::default(), AtomicU64::new(0), Tracer::new()?);
-        Ok(Self { router, https, metrics, budget, nonce, requests, tracer, stop })
+        let (incoming, outgoing) = (Room::new(body::WAITING), Room::new(outgoing::WAITING));
+        let (requests, tracer) = (AtomicU64::new(0), Tracer::new()?);
+        Ok(Self { router, https, metrics, incoming, outgoing, nonce, requests, tracer, stop })
     }
 
     /// Waits until nothing new is taken any more.
@@ -292,10 +319,15 @@ impl Front {
     }
 
     /// Answers a request as a step of its caller's trace, or of one that begins with it.
-    async fn answer(&self, request: http::Request<Incoming>, peer: SocketAddr) -> Response {
+    async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        peer: SocketAddr,
+        seat: &Arc<Seat>,
+    ) -> Response {
         let id = self.request_id(request.headers());
         let trace = self.tracer.continued(request.headers()).answering(id.clone());
-        trace.scope(self.answer_as(id, request, peer)).await
+        trace.scope(self.answer_as(id, request, peer, seat)).await
     }
 
     async fn answer_as(
@@ -303,8 +335,9 @@ impl Front {
         id: RequestId,
         mut request: http::Request<Incoming>,
         peer: SocketAddr,
+        seat: &Arc<Seat>,
     ) -> Response {
-        let start = Instant::now();
+        let (start, working) = (Instant::now(), seat.work());
         let ruling =
             self.https.judge(peer.ip(), request.method(), request.uri(), request.headers());
         let method = request.method().clone();
@@ -317,12 +350,13 @@ impl Front {
                     ip: self.https.client_ip(peer.ip(), request.headers()),
                     is_https: ruling == Ruling::Secure,
                     request_id: id.clone(),
-                    budget: self.budget.clone(),
+                    room: self.incoming.clone(),
                 };
                 request.extensions_mut().insert(caller);
                 self.route(request).await
             }
         };
+        response = outgoing::held(response, &self.outgoing, seat, working);
         tell_problem(&mut response, &id);
         let took = start.elapsed();
         let route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str);

@@ -106,6 +106,9 @@ codes! {
     WitnessReservationConflict 409 "witness_reservation_conflict" "Several keys claim the reserved short fingerprint";
     ProofDisagrees 409 "proof_disagrees" "The proof names a root that is not on this log's history";
     StatementFromFuture 422 "statement_from_future" "The statement's time lies in the future";
+    EvidenceUnreadable 422 "evidence_unreadable" "The body is no evidence file";
+    EvidenceUnproven 422 "evidence_unproven" "The evidence does not prove what it says";
+    EvidenceForeign 422 "evidence_foreign" "The evidence is about another log";
     LeaderUnreachable 502 "leader_unreachable" "The leader cannot be reached";
 
     // The node itself.

@@ -235,32 +235,32 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_bound_wait_for_a_place() {
-    let server = start(Bounds { connections: 1, ..quick() }).await;
-    let idle = server.connect().await;
+async fn a_connection_beyond_the_bound_takes_the_place_of_an_idle_one() {
+    let server = start(Bounds { connections: 1, ..Bounds::default() }).await;
+    let mut idle = server.connect().await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
 
-    // The idle connection is cut after its time, and the waiting one is served.
+    let begun = Instant::now();
     let answer = server.ask("GET", "/hello/a", "").await;
 
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    drop(idle);
+    assert!(begun.elapsed() < Duration::from_secs(5), "it does not wait until that one is cut");
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0, "the idle one is closed");
 }
 
-#[test]
-fn an_address_has_only_so_many_connections() {
-    let addresses = Arc::new(Addresses::default());
-    let (one, same_network, other) = (
-        "2001:db8::1".parse().unwrap(),
-        "2001:db8::2".parse().unwrap(),
-        "192.0.2.1".parse().unwrap(),
-    );
+#[tokio::test]
+async fn answers_that_nobody_takes_give_way_to_others() {
+    let server = start(Bounds::default()).await;
+    let mut first = server.connect().await;
+    first.write_all(b"GET /huge HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
 
-    let first = addresses.enter(one, 1).unwrap();
-    assert!(addresses.enter(same_network, 1).is_none());
-    assert!(addresses.enter(other, 1).is_some());
-    drop(first);
-    assert!(addresses.enter(same_network, 1).is_some());
-    assert!(addresses.0.lock().unwrap().is_empty());
+    let second = server.ask("GET", "/huge", "").await;
+
+    assert!(second.len() > 64 * 1024 * 1024, "{}", second.len());
+    let mut taken = Vec::new();
+    let _end = first.read_to_end(&mut taken).await;
+    assert!(taken.len() < 64 * 1024 * 1024, "the first one was cut: {}", taken.len());
 }
 
 #[tokio::test]

@@ -251,7 +251,10 @@ impl Batch<'_> {
     }
 }
 
-async fn insert_entries<S: Session>(db: &mut S, entries: &[Leaf]) -> Result<u64, CommitError> {
+pub(super) async fn insert_entries<S: Session>(
+    db: &mut S,
+    entries: &[Leaf],
+) -> Result<u64, CommitError> {
     let columns = vec![
         Column::Int(entries.iter().map(|leaf| number(leaf.id())).collect()),
         Column::Bytes(entries.iter().map(|leaf| Some(leaf.bytes().to_vec())).collect()),
@@ -262,7 +265,7 @@ async fn insert_entries<S: Session>(db: &mut S, entries: &[Leaf]) -> Result<u64,
     Ok(db.insert(&bulk::ENTRIES, columns).await?)
 }
 
-async fn insert_tiles<S: Session>(
+pub(super) async fn insert_tiles<S: Session>(
     db: &mut S,
     tiles: &[(TileId, Arc<TileNodes>)],
 ) -> Result<u64, CommitError> {

@@ -9,7 +9,7 @@
 use futures_util::TryStreamExt as _;
 
 use super::Store;
-use super::bulk::{Session as _, Sql};
+use super::bulk::{Session as _, Sql, packed, unpacked};
 use super::commit::number;
 use super::edges::Moment;
 use super::error::StoreError;
@@ -79,11 +79,13 @@ macro_rules! edge_columns {
         concat!(
             "SELECT ",
             $place,
-            ", e.",
+            " AS place, e.",
             $far,
-            ", e.offer_id, e.category, CASE WHEN e.accept_id <= $2 THEN e.active_from END,
+            " AS far, e.offer_id, e.category,
+               CASE WHEN e.accept_id <= $2 THEN e.active_from END AS active_from,
                e.valid_until, ",
-            state!()
+            state!(),
+            " AS state"
         )
     };
 }
@@ -106,16 +108,17 @@ macro_rules! edge_conditions {
 /// The endorsements of keys at their near end, read by an index and in its order.
 macro_rules! edges {
     ($near:literal, $far:literal, $index:literal, $order:literal, [$($condition:literal),+]) => {
-        Sql {
-            sqlite: concat!(
+        packed!(
+            "place, far, offer_id, category, active_from, valid_until, state",
+            [
                 edge_columns!("asked.key", $far),
                 " FROM json_each($1) AS asked CROSS JOIN view_endorsements AS e INDEXED BY ",
                 $index,
                 edge_conditions!($near),
                 $($condition,)+
                 " LIMIT $8"
-            ),
-            postgres: concat!(
+            ],
+            [
                 edge_columns!("asked.key - 1", $far),
                 " FROM json_array_elements_text($1::json) WITH ORDINALITY AS asked(value, key)
                   JOIN view_endorsements AS e",
@@ -124,8 +127,8 @@ macro_rules! edges {
                 " ORDER BY asked.key, ",
                 $order,
                 " LIMIT $8"
-            ),
-        }
+            ]
+        )
     };
 }
 
@@ -213,8 +216,8 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<EdgeRow>, StoreError> {
         let sql = filter.statement(side);
-        let rows: Vec<StoredEdge> = on_pool!(&self.0.readers, db => {
-            let query = sqlx::query_as(db.text(sql))
+        let rows: String = on_pool!(&self.0.readers, db => {
+            let query = sqlx::query_scalar(db.text(sql))
                 .bind(texts(keys))
                 .bind(number(moment.size))
                 .bind(moment.at.millis())
@@ -227,8 +230,9 @@ impl Store {
                 Some(institution) => query.bind(institution),
                 None => query,
             }
-            .fetch_all(db)
+            .fetch_one(db)
         })?;
+        let rows = unpacked(&rows, ENDORSEMENTS)?;
         read_rows(rows, |row| edge(side, keys, row), ENDORSEMENTS)
     }
 
@@ -333,9 +337,9 @@ impl EdgeFilter {
 
 /// An endorsement as it is read: the place of its key among those asked for, the other end, the
 /// entry, category, `active_from`, `valid_until` and state.
-type StoredEdge = (i64, String, i64, String, Option<i64>, Option<i64>, String);
+type StoredEdge<'a> = (i64, &'a str, i64, &'a str, Option<i64>, Option<i64>, &'a str);
 
-fn edge(side: Side, keys: &[Fingerprint], row: StoredEdge) -> Option<EdgeRow> {
+fn edge(side: Side, keys: &[Fingerprint], row: StoredEdge<'_>) -> Option<EdgeRow> {
     let (place, far, offer_id, category, active_from, valid_until, state) = row;
     let near = *keys.get(usize::try_from(place).ok()?)?;
     let far = far.parse().ok()?;
@@ -347,8 +351,8 @@ fn edge(side: Side, keys: &[Fingerprint], row: StoredEdge) -> Option<EdgeRow> {
         offer_id: offer_id.cast_unsigned(),
         endorser,
         endorsed,
-        category: Category::of_trust(&category)?,
-        state: EndorsementState::from_name(&state)?,
+        category: Category::of_trust(category)?,
+        state: EndorsementState::from_name(state)?,
         active_from: instant(active_from)?,
         valid_until: instant(valid_until)?,
     })

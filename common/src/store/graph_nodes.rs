@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Store;
-use super::bulk::{Session as _, Sql};
+use super::bulk::{Session as _, Sql, packed, unpacked};
 use super::commit::number;
 use super::edges::Moment;
 use super::endorsement_edges::texts;
@@ -40,7 +40,7 @@ macro_rules! node_columns {
              WHEN k.ended_by <= $2 THEN 'succeeded'
              WHEN k.expires_at <= $3 THEN 'expired'
              ELSE 'active'
-         END"
+         END AS state"
     };
 }
 
@@ -68,35 +68,36 @@ impl Store {
         keys: &[Fingerprint],
         moment: Moment,
     ) -> Result<Vec<NodeRow>, StoreError> {
-        const SQL: Sql = Sql {
-            sqlite: concat!(
+        const SQL: Sql = packed!(
+            "fingerprint, pseudonym, state",
+            [
                 node_columns!(),
                 " FROM json_each($1) AS asked
                   CROSS JOIN view_keys AS k ON k.fingerprint = asked.value
                   WHERE k.first_entry_id <= $2"
-            ),
-            postgres: concat!(
+            ],
+            [
                 node_columns!(),
                 " FROM json_array_elements_text($1::json) AS asked(value)
                   JOIN view_keys AS k ON k.fingerprint = asked.value
                   WHERE k.first_entry_id <= $2"
-            ),
-        };
-        let rows: Vec<(String, String, String)> = on_pool!(&self.0.readers, db => {
-            sqlx::query_as(db.text(SQL))
+            ]
+        );
+        let rows: String = on_pool!(&self.0.readers, db => {
+            sqlx::query_scalar(db.text(SQL))
                 .bind(texts(keys))
                 .bind(number(moment.size))
                 .bind(moment.at.millis())
-                .fetch_all(db)
+                .fetch_one(db)
         })?;
-        let node = |(fingerprint, pseudonym, state): (String, String, String)| {
+        let node = |(fingerprint, pseudonym, state): (&str, String, &str)| {
             Some(NodeRow {
                 fingerprint: fingerprint.parse().ok()?,
                 pseudonym,
-                state: KeyState::from_name(&state)?,
+                state: KeyState::from_name(state)?,
             })
         };
-        read_rows(rows, node, KEYS)
+        read_rows(unpacked(&rows, KEYS)?, node, KEYS)
     }
 
     /// How many keys warn of each of these keys; those of which none does are left out.
@@ -106,9 +107,9 @@ impl Store {
         moment: Moment,
     ) -> Result<HashMap<Fingerprint, u64>, StoreError> {
         const SQL: Sql = Sql {
-            sqlite: "SELECT compromised, COUNT(*) FROM view_alerts
-                     WHERE withdrawn_by IS NULL AND entry_id <= $2
-                       AND compromised IN (SELECT value FROM json_each($1)) GROUP BY compromised",
+            sqlite: "SELECT compromised, COUNT(*)
+                     FROM json_each($1) AS asked CROSS JOIN view_alerts ON compromised = asked.value
+                     WHERE withdrawn_by IS NULL AND entry_id <= $2 GROUP BY compromised",
             postgres: "SELECT compromised, COUNT(*) FROM view_alerts
                        WHERE withdrawn_by IS NULL AND entry_id <= $2
                          AND compromised IN (SELECT json_array_elements_text($1::json))

@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 use super::error::StoreError;
 use super::pool::{Pool, on_pool};
+use super::suspects::Suspects;
 use super::tiles::TileCache;
 use super::url::Target;
 use super::{ACQUIRE_PATIENCE, DatabaseUrl, Inner, Store};
@@ -51,6 +52,7 @@ impl Store {
             writers: pool.clone(),
             readers: pool,
             tiles: TileCache::default(),
+            suspects: Suspects::default(),
             statements: AtomicU64::new(0),
             checkpoints: None,
         })))

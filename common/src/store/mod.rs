@@ -12,18 +12,23 @@ mod commit;
 mod edges;
 mod endorsement_edges;
 mod error;
+mod evidence;
+mod extend;
 mod graph_nodes;
 mod identity;
 mod key_lists;
 mod local;
 mod look;
+mod mend;
 mod migrate;
 mod pool;
 mod portable;
+mod raw;
 mod read;
 mod resume;
 mod search;
 mod standing;
+mod suspects;
 mod tiles;
 mod trust;
 mod trust_lists;
@@ -47,6 +52,7 @@ use tokio_util::sync::CancellationToken;
 
 use bulk::{Session as _, Sql, Value, values};
 use pool::{Pool, on_pool, patiently};
+use suspects::Suspects;
 use tiles::TileCache;
 use url::Target;
 
@@ -58,16 +64,20 @@ pub use commit::{Commit, Guard, HeadRow, LogState, NewState};
 pub use edges::Moment;
 pub use endorsement_edges::{EdgeFilter, EdgeRow};
 pub use error::{CommitError, StoreError};
+pub use evidence::{EvidenceRow, Kept, OBSERVATION};
+pub use extend::{Extension, Tip};
 pub use graph_nodes::NodeRow;
 pub use local::{
     Cosignature, Evidence, Incident, KeptHead, LocalWrite, NewEvidence, NewIncident, PendingKey,
     PendingOutcome, Remembered, ReportRow, ReservedKey,
 };
 pub use look::Server;
+pub use mend::RowChange;
 pub use migrate::{MigrationId, MigrationStatus};
-pub use portable::{Cell, Frozen, Kind, Refill, TABLES, Table};
+pub use portable::{Cell, Frozen, Kind, Refill, TABLES, Table, VIEWS};
+pub use raw::{HeadTable, LogEnd, RawEntry, RawHead, RawState};
 pub use read::{Filter, Order};
-pub use resume::ChainError;
+pub use resume::{ChainError, Fold};
 pub use search::{MAX_FOUND, Matches, Referent, Span};
 pub use standing::Standing;
 pub use trust_lists::{EndorsementSide, Window};
@@ -88,6 +98,7 @@ struct Inner {
     writers: Pool,
     readers: Pool,
     tiles: TileCache,
+    suspects: Suspects,
     statements: AtomicU64,
     /// A connection of its own for checkpoints, on SQLite.
     checkpoints: Option<SqlitePool>,
@@ -157,6 +168,7 @@ impl Store {
             writers,
             readers,
             tiles: TileCache::default(),
+            suspects: Suspects::default(),
             statements: AtomicU64::new(0),
             checkpoints,
         }));
@@ -199,11 +211,16 @@ impl Store {
 
     /// Locks the log against other processes on the same database, waiting up to `wait`.
     ///
-    /// On SQLite this is nothing: the lock of the data directory does it.
+    /// On SQLite the lock of the data directory does that, and this makes sure that what is found is
+    /// on the disk.
     pub async fn lock_exclusive(&self, wait: Duration) -> Result<ExclusiveLock, StoreError> {
         const SQL: &str = "SELECT pg_try_advisory_lock($1)";
-        let Pool::Postgres(pool) = &self.0.writers else {
-            return Ok(ExclusiveLock(None));
+        let pool = match &self.0.writers {
+            Pool::Postgres(pool) => pool,
+            Pool::Sqlite(pool) => {
+                write_again(pool).await?;
+                return Ok(ExclusiveLock(None));
+            }
         };
         let mut connection = pool.acquire().await?.detach();
         let taken = async {
@@ -338,6 +355,20 @@ async fn open_sqlite(
         )
         .await?;
     Ok((Pool::Sqlite(writers), Pool::Sqlite(readers), Some(checkpoints)))
+}
+
+/// Writes what the write-ahead log holds into the file, and syncs it.
+///
+/// After a failed fsync the system goes on showing bytes that are on no disk, and a later fsync of
+/// them succeeds. So whoever goes on from what another process left writes it once more. PostgreSQL
+/// does the same when it starts.
+async fn write_again(pool: &SqlitePool) -> Result<(), StoreError> {
+    let (busy, _, _): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(pool).await?;
+    if busy != 0 {
+        tracing::warn!("another process reads the database: its write-ahead log stays as it is");
+    }
+    Ok(())
 }
 
 /// Makes the file, if need be, so that nobody else may read it; SQLite gives its companions the

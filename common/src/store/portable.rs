@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 /// One field of a row; absent is NULL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cell {
     /// Of a column of [`Kind::Int`].
     Int(Option<i64>),
@@ -56,10 +56,10 @@ const ALL: &str = "CAST($1 AS BIGINT) >= 0";
 const UP_TO_SIZE: &str = "tree_size <= $1";
 
 macro_rules! tables {
-    ($($name:literal, $key:literal, $within:expr, $page:literal:
+    ($(#[doc = $doc:literal])+ $all:ident: $($name:literal, $key:literal, $within:expr, $page:literal:
        $($column:ident $kind:ident),+;)+) => {
-        /// Every table whose rows are kept, in the order in which they are.
-        pub const TABLES: &[Table] = &[$(Table {
+        $(#[doc = $doc])+
+        pub const $all: &[Table] = &[$(Table {
             name: $name,
             columns: &[$((stringify!($column), Kind::$kind)),+],
             key: $key,
@@ -70,6 +70,8 @@ macro_rules! tables {
 }
 
 tables! {
+    /// Every table whose rows are kept, in the order in which they are.
+    TABLES:
     "log_heads", 1, UP_TO_SIZE, 500:
         second Int, tree_size Int, root_hash Bytes, chain_head Bytes, epoch Int, timestamp Int,
         head_json Text;
@@ -98,6 +100,44 @@ tables! {
     "local_webhook_messages", 2, ALL, 500:
         webhook_id Text, entry_id Int, attempts Int, due_at Int, first_at Int, last_at Int,
         response_status Int, fault Text;
+}
+
+tables! {
+    /// The views that a fold over the entries gives, but for the hashes of entries, which are
+    /// looked at beside these.
+    VIEWS:
+    "view_meta", 1, ALL, 100: name Text, version Int;
+    "view_event_counts", 1, ALL, 500: event_type Text, count Int;
+    "view_totals", 1, ALL, 100: name Text, count Int;
+    "view_refs", 3, ALL, 1_000: kind Text, value Text, id Int;
+    "view_no_effect", 1, ALL, 500: id Int, reason Text;
+    "view_keys", 1, ALL, 200:
+        fingerprint Text, public_key Text, algorithm Text, pseudonym Text, pseudonym_folded Text,
+        registered_at Int, expires_at Int, entry_id Int, proven Int, first_entry_id Int,
+        used_v1 Int, succeeds Text, ended_by Int, ended_at Int, ended_asserted Int,
+        succeeded_by Text;
+    "view_endorsed", 2, ALL, 200:
+        fingerprint Text, category Text, public_key Text, name Text, entry_id Int, since Int,
+        revoked_by Int, after_size Int;
+    "view_profiles", 1, ALL, 200:
+        fingerprint Text, kind Text, display_name Text, server Text, timestamp Int, entry_id Int;
+    "view_witnesses", 1, ALL, 200:
+        fingerprint Text, proof_id Int, tree_size Int, root_hash Text, signed_at Int,
+        recorded_at Int, cosigner Text;
+    "view_attestations", 1, ALL, 500:
+        id Text, attestation_id Text, manifest_hash Text, content_hash Text, signer Text,
+        type Text, binds Text, canonicalization Text, entry_id Int, at Int, asserted Int;
+    "view_attested_types", 3, ALL, 500:
+        manifest_hash Text, signer Text, binds Text, type Text;
+    "view_endorsements", 1, ALL, 500:
+        offer_id Int, endorser Text, endorsed Text, category Text, institution Text,
+        offered_at Int, valid_until Int, asserted Int, accept_id Int, accepted_at Int,
+        active_from Int, level Int, ended_how Text, ended_by Int, ended_at Int;
+    "view_alerts", 2, ALL, 500:
+        endorser Text, compromised Text, entry_id Int, at Int, withdrawn_by Int;
+    "view_trust_configs", 1, ALL, 500: fingerprint Text, entry_id Int, at Int, revoked_by Int;
+    "view_claims", 1, ALL, 500:
+        commitment Text, entry_id Int, claimant Text, at Int, revealed_by Int;
 }
 
 impl Table {
@@ -129,6 +169,24 @@ impl Table {
     fn insert(&self) -> String {
         let marks: Vec<String> = (1..=self.columns.len()).map(|n| format!("${n}")).collect();
         format!("INSERT INTO {} ({}) VALUES ({})", self.name, self.names(), marks.join(", "))
+    }
+
+    /// The columns of a row by which it is found.
+    pub fn key<'a>(&self, row: &'a [Cell]) -> &'a [Cell] {
+        &row[..self.key.min(row.len())]
+    }
+
+    /// Deletes a row if it still is what it was.
+    pub(super) fn delete_exactly(&self) -> String {
+        let columns = (1..).zip(self.columns);
+        let same: Vec<String> =
+            columns.map(|(n, (name, _))| format!("{name} IS NOT DISTINCT FROM ${n}")).collect();
+        format!("DELETE FROM {} WHERE {}", self.name, same.join(" AND "))
+    }
+
+    /// Inserts a row unless another one has its place.
+    pub(super) fn insert_if_absent(&self) -> String {
+        format!("{} ON CONFLICT DO NOTHING", self.insert())
     }
 }
 
@@ -265,7 +323,7 @@ const NUMBERS: [Sql; 2] = [
 ];
 
 /// Rows whose columns are known when the program runs.
-trait Rows {
+pub(super) trait Rows {
     async fn page(
         &mut self,
         sql: String,

@@ -65,7 +65,7 @@ impl Store {
             }
             Ok::<_, sqlx::Error>(entries)
         })?;
-        checked(entries)
+        self.checked(entries).await
     }
 
     /// The leaves of `after + 1 ..= upto`, at most `max_bytes` but at least one: the bytes as
@@ -93,13 +93,15 @@ impl Store {
             }
             Ok::<_, sqlx::Error>(leaves)
         })?;
-        (after + 1..)
-            .zip(leaves)
-            .map(|(id, (leaf, hash))| {
-                let intact = Hash::of(&leaf).as_bytes()[..] == hash[..];
-                if intact { Ok(leaf) } else { Err(StoreError::Corrupt { id }) }
-            })
-            .collect()
+        let (mut intact, mut pace) = (Vec::with_capacity(leaves.len()), Pace::default());
+        for (id, (leaf, hash)) in (after + 1..).zip(leaves) {
+            if Hash::of(&leaf).as_bytes()[..] != hash[..] {
+                return Err(self.suspects().noted(StoreError::Corrupt { id }));
+            }
+            pace.done(leaf.len()).await;
+            intact.push(leaf);
+        }
+        Ok(intact)
     }
 
     /// One entry.
@@ -115,9 +117,10 @@ impl Store {
             ") ORDER BY id"
         );
         let ids = text(json(&ids.iter().map(|id| [number(*id)]).collect::<Vec<_>>()));
-        checked(on_pool!(&self.0.readers, db => {
+        let entries = on_pool!(&self.0.readers, db => {
             sqlx::query_as(db.text(SQL)).bind(&ids).fetch_all(db)
-        })?)
+        })?;
+        self.checked(entries).await
     }
 
     /// A page of the log up to a size.
@@ -157,13 +160,34 @@ impl Store {
             Order::Ascending => ASCENDING,
             Order::Descending => DESCENDING,
         };
-        checked(on_pool!(&self.0.readers, db => sqlx::query_as(sql)
+        let entries = on_pool!(&self.0.readers, db => sqlx::query_as(sql)
             .bind(event_type)
             .bind(number(filter.after))
             .bind(number(upto))
             .bind(number(filter.limit))
             .bind(number(filter.offset))
-            .fetch_all(db))?)
+            .fetch_all(db))?;
+        let entries = self.checked(entries).await?;
+        match entries.iter().find(|leaf| leaf.event_type() != event_type) {
+            // The column beside the leaf says something else than the leaf.
+            Some(leaf) => Err(self.suspects().noted(StoreError::Corrupt { id: leaf.id() })),
+            None => Ok(entries),
+        }
+    }
+
+    /// Parses entries and compares each with the hash stored beside it.
+    async fn checked(&self, entries: Vec<StoredEntry>) -> Result<Vec<Leaf>, StoreError> {
+        let (mut checked, mut pace) = (Vec::with_capacity(entries.len()), Pace::default());
+        for (id, leaf, hash) in entries {
+            let (id, length) = (id.cast_unsigned(), leaf.len());
+            let leaf = Leaf::parse(leaf)
+                .ok()
+                .filter(|leaf| leaf.id() == id && leaf.entry_hash().as_bytes()[..] == hash[..])
+                .ok_or_else(|| self.suspects().noted(StoreError::Corrupt { id }))?;
+            pace.done(length).await;
+            checked.push(leaf);
+        }
+        Ok(checked)
     }
 
     /// When an entry was appended.
@@ -222,6 +246,25 @@ impl Store {
     }
 }
 
+/// Lets others have the thread now and then, while many bytes are checked.
+#[derive(Default)]
+struct Pace {
+    bytes: usize,
+}
+
+impl Pace {
+    /// What takes well under a millisecond.
+    const STEP: usize = 64 * 1024;
+
+    async fn done(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= Self::STEP {
+            self.bytes = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Reads the columns of [`StoredHead`].
 pub(super) const HEAD_AT_MOST: &str = "SELECT * FROM (
         SELECT tree_size, root_hash, chain_head, epoch, timestamp, head_json FROM log_heads
@@ -235,18 +278,6 @@ pub(super) const HEAD_AT_MOST: &str = "SELECT * FROM (
 
 type StoredEntry = (i64, Vec<u8>, Vec<u8>);
 pub(super) type StoredHead = (i64, Vec<u8>, Option<Vec<u8>>, i64, i64, Option<String>);
-
-/// Parses entries and compares each with the hash stored beside it.
-fn checked(entries: Vec<StoredEntry>) -> Result<Vec<Leaf>, StoreError> {
-    let check = |(id, leaf, hash): StoredEntry| {
-        let id = id.cast_unsigned();
-        Leaf::parse(leaf)
-            .ok()
-            .filter(|leaf| leaf.id() == id && leaf.entry_hash().as_bytes()[..] == hash[..])
-            .ok_or(StoreError::Corrupt { id })
-    };
-    entries.into_iter().map(check).collect()
-}
 
 pub(super) fn head(row: StoredHead) -> Result<HeadRow, StoreError> {
     let (size, root, chain_head, epoch, timestamp, head_json) = row;

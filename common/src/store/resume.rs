@@ -20,8 +20,67 @@ pub enum ChainError {
     Resume(#[from] ResumeError),
 }
 
-/// How many entries one step of a rebuild takes.
+/// How many entries one step of a rebuild takes, and about how many bytes of them.
 const REBUILD_STEP: u64 = 4_096;
+const REBUILD_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The views of one database, made from the entries of one: of the same, or of another.
+#[derive(Debug)]
+pub struct Fold {
+    chain: Chain,
+    last_event_id: u64,
+}
+
+impl Fold {
+    /// Begins before the first entry; the database that it goes into has no views.
+    pub fn new(trust: Trust) -> Self {
+        Self { chain: Chain::new(trust), last_event_id: 0 }
+    }
+
+    /// How many entries it holds.
+    pub fn size(&self) -> TreeSize {
+        self.chain.size()
+    }
+
+    /// Adds the next entries, up to a size; answers how many bytes they are.
+    ///
+    /// The log was verified when it was stored; here its entries are read for what they say.
+    pub async fn step(
+        &mut self,
+        from: &Store,
+        into: &Store,
+        upto: TreeSize,
+    ) -> Result<u64, StoreError> {
+        let after = self.size();
+        let most = after.plus(REBUILD_STEP).min(upto);
+        let leaves = from.entries(after.get(), most.get(), REBUILD_BYTES).await?;
+        if leaves.is_empty() && after < most {
+            return Err(StoreError::Corrupt { id: after.get() + 1 });
+        }
+        let bytes = leaves.iter().map(|leaf| leaf.bytes().len() as u64).sum();
+        let mut overlay = Overlay::new(self.last_event_id);
+        let mut entries = Vec::with_capacity(leaves.len());
+        let mut needs = Needs::default();
+        let mut completed = Vec::new();
+        for leaf in leaves {
+            let id = leaf.id();
+            let entry =
+                self.chain.append(leaf, &mut completed).map_err(|_| StoreError::Corrupt { id })?;
+            completed.clear();
+            view::needs(&entry.event, &mut needs);
+            entries.push(entry);
+        }
+        if !needs.is_empty() {
+            into.load_overlay(&needs, &mut overlay).await?;
+        }
+        for entry in &entries {
+            view::apply(&mut overlay, entry);
+        }
+        self.last_event_id = overlay.last_event_id;
+        into.rebuild_views(&overlay.changes(), after, self.size()).await?;
+        Ok(bytes)
+    }
+}
 
 impl Store {
     /// The verifier's state at the newest stored entry; `None` for an empty log.
@@ -50,36 +109,9 @@ impl Store {
             return Ok(false);
         }
         self.wipe_views().await?;
-        let size = state.tree.size.get();
-        // The log was verified when it was stored; here its entries are read for what they say.
-        let mut chain = Chain::new(trust);
-        let mut last_event_id = 0;
-        let mut completed = Vec::new();
-        let mut after = 0;
-        while after < size {
-            let upto = (after + REBUILD_STEP).min(size);
-            let leaves = self.entries(after, upto, u64::MAX).await?;
-            let mut overlay = Overlay::new(last_event_id);
-            let mut entries = Vec::with_capacity(leaves.len());
-            let mut needs = Needs::default();
-            for leaf in leaves {
-                let id = leaf.id();
-                let entry =
-                    chain.append(leaf, &mut completed).map_err(|_| StoreError::Corrupt { id })?;
-                completed.clear();
-                view::needs(&entry.event, &mut needs);
-                entries.push(entry);
-            }
-            if !needs.is_empty() {
-                self.load_overlay(&needs, &mut overlay).await?;
-            }
-            for entry in &entries {
-                view::apply(&mut overlay, entry);
-            }
-            last_event_id = overlay.last_event_id;
-            let [from, to] = [after, upto].map(|size| TreeSize::ZERO.plus(size));
-            self.rebuild_views(&overlay.changes(), from, to).await?;
-            after = upto;
+        let mut fold = Fold::new(trust);
+        while fold.size() < state.tree.size {
+            fold.step(self, self, state.tree.size).await?;
         }
         self.views_rebuilt(view::VERSION).await?;
         Ok(true)

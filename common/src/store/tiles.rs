@@ -1,6 +1,6 @@
 //! Tiles of the Merkle tree: the cache before the table, and the right edge after a start.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bulk::{Session as _, Sql, json, rows};
@@ -37,6 +37,12 @@ impl TileCache {
         Some(tile)
     }
 
+    fn forget(&self, id: TileId) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.young.remove(&id);
+        cache.old.remove(&id);
+    }
+
     pub(super) fn extend(&self, tiles: impl IntoIterator<Item = (TileId, Arc<TileNodes>)>) {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, tile) in tiles {
@@ -56,20 +62,41 @@ impl Generations {
 
 impl Store {
     /// Complete tiles, in the order asked for; what the cache lacks is one SELECT.
-    pub async fn tiles(&self, ids: &[TileId]) -> Result<Vec<Arc<TileNodes>>, StoreError> {
+    ///
+    /// Each is held against the tile above it, and so on up to the right edge: a tile that the tree
+    /// of the edge does not have is damaged, and never handed out.
+    pub async fn tiles(
+        &self,
+        ids: &[TileId],
+        edge: &Edge,
+    ) -> Result<Vec<Arc<TileNodes>>, StoreError> {
+        let wanted = with_tiles_above(ids, edge);
         let mut found: HashMap<TileId, Arc<TileNodes>> =
-            ids.iter().filter_map(|id| Some((*id, self.0.tiles.find(*id)?))).collect();
-        let mut missing: Vec<TileId> =
-            ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
-        missing.sort_unstable();
-        missing.dedup();
-        if !missing.is_empty() {
-            let fresh = self.read_tiles(&missing).await?;
-            self.0.tiles.extend(fresh.clone());
-            found.extend(fresh);
+            wanted.iter().filter_map(|id| Some((*id, self.0.tiles.find(*id)?))).collect();
+        let missing: Vec<TileId> =
+            wanted.iter().copied().filter(|id| !found.contains_key(id)).collect();
+        let fresh =
+            if missing.is_empty() { Vec::new() } else { self.stored_tiles(&missing).await? };
+        found.extend(fresh.iter().cloned());
+        if let Some(id) = unproven(&wanted, &found, edge) {
+            self.0.tiles.forget(id);
+            return Err(self.0.suspects.noted(damaged(id)));
         }
+        self.0.tiles.extend(fresh);
         let tile = |id: &TileId| found.get(id).cloned().ok_or_else(|| damaged(*id));
         ids.iter().map(tile).collect()
+    }
+
+    /// Those of the tiles that are stored, as they lie there: nothing is said about their hashes.
+    pub async fn stored_tiles(
+        &self,
+        ids: &[TileId],
+    ) -> Result<Vec<(TileId, Arc<TileNodes>)>, StoreError> {
+        let tile = |(id, bytes): (TileId, Vec<u8>)| match complete(&bytes) {
+            Some(tile) => Ok((id, Arc::new(tile))),
+            None => Err(self.0.suspects.noted(damaged(id))),
+        };
+        self.tile_bytes(ids).await?.into_iter().map(tile).collect()
     }
 
     /// The hashes of tree nodes, from the right edge if it has them, else from the tiles.
@@ -80,7 +107,7 @@ impl Store {
         let within = nodes.iter().map(|node| edge.node(*node)).collect::<Vec<_>>();
         let outside = nodes.iter().zip(&within).filter(|(_, hash)| hash.is_none());
         let ids: Vec<TileId> = outside.map(|(node, _)| node.tile()).collect();
-        let mut tiles = self.tiles(&ids).await?.into_iter();
+        let mut tiles = self.tiles(&ids, edge).await?.into_iter();
         let hashes = nodes.iter().zip(within).map(|(node, hash)| match hash {
             Some(hash) => Ok(hash),
             None => tiles.next().and_then(|tile| tile.node(*node)).ok_or(damaged(node.tile())),
@@ -117,15 +144,14 @@ impl Store {
     /// The roots of the complete tiles `from..to` of a level.
     async fn tile_roots(&self, level: u8, from: u64, to: u64) -> Result<Vec<Hash>, StoreError> {
         let ids: Vec<_> = (from..to).map(|index| TileId { level, index }).collect();
-        let tiles = self.tiles(&ids).await?;
-        let root = |(id, tile): (&TileId, Arc<TileNodes>)| tile.root().ok_or(damaged(*id));
-        ids.iter().zip(tiles).map(root).collect()
+        let stored: HashMap<TileId, Arc<TileNodes>> =
+            self.stored_tiles(&ids).await?.into_iter().collect();
+        let root = |id: &TileId| stored.get(id).and_then(|tile| tile.root()).ok_or(damaged(*id));
+        ids.iter().map(root).collect()
     }
 
-    async fn read_tiles(
-        &self,
-        ids: &[TileId],
-    ) -> Result<Vec<(TileId, Arc<TileNodes>)>, StoreError> {
+    /// The bytes of those of the tiles that are stored.
+    pub async fn tile_bytes(&self, ids: &[TileId]) -> Result<Vec<(TileId, Vec<u8>)>, StoreError> {
         const SQL: Sql = rows!(
             "SELECT tile.level, tile.idx, tile.hashes FROM",
             "AS asked CROSS JOIN log_tiles AS tile
@@ -140,12 +166,42 @@ impl Store {
         let tile = |(level, index, hashes): (i64, i64, Vec<u8>)| {
             let id = u8::try_from(level).ok().zip(u64::try_from(index).ok());
             let (level, index) = id.ok_or(StoreError::Malformed { table: "log_tiles" })?;
-            let id = TileId { level, index };
-            let tile = TileNodes::from_bytes(&hashes).filter(|tile| tile.width() == TileId::WIDTH);
-            Ok((id, Arc::new(tile.ok_or(damaged(id))?)))
+            Ok((TileId { level, index }, hashes))
         };
         stored.into_iter().map(tile).collect()
     }
+}
+
+/// The tiles with those above them, up to the ones whose roots the edge holds.
+fn with_tiles_above(ids: &[TileId], edge: &Edge) -> BTreeSet<TileId> {
+    let mut wanted = BTreeSet::new();
+    for id in ids {
+        let mut next = Some(*id);
+        while let Some(id) = next.filter(|id| wanted.insert(*id)) {
+            next = if edge.node(id.root()).is_some() { None } else { id.above() };
+        }
+    }
+    wanted
+}
+
+/// The first tile, from the top, that is not what the edge or the tile above it says. One that is
+/// missing is not.
+fn unproven(
+    wanted: &BTreeSet<TileId>,
+    found: &HashMap<TileId, Arc<TileNodes>>,
+    edge: &Edge,
+) -> Option<TileId> {
+    let is_proven = |id: &TileId| {
+        let above = || found.get(&id.above()?)?.node(id.root());
+        let expected = edge.node(id.root()).or_else(above);
+        expected.is_some() && found.get(id).and_then(|tile| tile.root()) == expected
+    };
+    wanted.iter().rev().copied().find(|id| !is_proven(id))
+}
+
+/// A stored tile: complete ones only are stored.
+fn complete(bytes: &[u8]) -> Option<TileNodes> {
+    TileNodes::from_bytes(bytes).filter(|tile| tile.width() == TileId::WIDTH)
 }
 
 fn damaged(id: TileId) -> StoreError {

@@ -6,6 +6,7 @@
 pub mod attestations;
 pub mod composite;
 pub mod endorsements;
+pub mod evidence;
 pub mod export;
 pub mod graph;
 pub mod identifiers;

@@ -80,7 +80,7 @@ pub struct MirrorStatus {
     pub since: Option<Timestamp>,
     /// When it tries again.
     pub retry_at: Option<Timestamp>,
-    /// The evidence file that shows why, if there is one.
+    /// Where this node serves the evidence file that shows why, if there is one.
     pub evidence: Option<String>,
     /// What the operator should do.
     pub next_action: Option<String>,

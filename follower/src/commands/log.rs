@@ -1,15 +1,19 @@
-//! `log verify`: the whole chain and tree, in a running follower or at rest.
+//! `log verify`: the whole chain and tree, in a running follower or at rest; `log repair`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
 use diogenes_common::batch::{Chain, Trust};
+use diogenes_common::client::BaseUrl;
+use diogenes_common::clock_system::SystemClock;
 use diogenes_common::config::{DATA_DIR, Settings, Source as From};
 use diogenes_common::event::Event;
 use diogenes_common::exit::Failure;
 use diogenes_common::files::{DataDir, Role};
 use diogenes_common::head::HeadJson;
 use diogenes_common::merkle::{Hash, TreeSize};
+use diogenes_common::scrub::{AtRest, Peers};
 use diogenes_common::shutdown;
 use diogenes_common::store::{LogState, OpenOptions, Schema, Store, StoreError};
 use diogenes_common::wire::log::VerifyReport;
@@ -26,6 +30,8 @@ const STEP: u64 = 10_000;
 const DEFAULT_FOLLOWER: &str = "http://127.0.0.1:8001";
 /// How long a running follower may take.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long locks are waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// `log ...`.
 #[derive(Subcommand)]
@@ -48,6 +54,23 @@ pub(super) enum Log {
         #[arg(long)]
         json: bool,
     },
+    /// Look at everything that is stored, and make anew what is damaged.
+    ///
+    /// The follower must not run: a running one does the same by itself. What another node sends is
+    /// taken only if it hashes to what was signed. Exit code 1 if something stays damaged.
+    ///
+    /// Example: `diogenes-follower log repair --from https://log.example`
+    Repair {
+        #[arg(
+            long,
+            value_name = "URL",
+            help = "A node that has the whole log; may be given more than once [default: the sources]"
+        )]
+        from: Vec<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What verification found.
@@ -59,7 +82,12 @@ struct Found {
 
 impl Log {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        let Self::Verify { server, json } = self;
+        let (server, json) = match self {
+            Self::Verify { server, json } => (server, json),
+            Self::Repair { from, json } => {
+                return shutdown::block_on(Some(1), repair(settings, from, *json));
+            }
+        };
         if matches!(settings.source(&DATA_DIR), From::Flag(_)) {
             if server.is_some() {
                 return Err(Failure::usage(
@@ -88,6 +116,37 @@ impl Log {
             Err(invalid(&serde_json::json!(report.errors).to_string()))
         })
     }
+}
+
+async fn repair(settings: &Settings, from: &[String], json: bool) -> Result<(), Failure> {
+    let data = DataDir::existing(&settings.value(&DATA_DIR), Role::Follower)?;
+    let _directory_lock = data.lock(LOCK_PATIENCE)?;
+    let upstream = boot::upstream(settings);
+    let urls: Vec<BaseUrl> = if from.is_empty() {
+        upstream.as_ref().map_err(Clone::clone)?.sources.iter().map(|of| of.base()).collect()
+    } else {
+        let reach = boot::reach(settings);
+        from.iter().map(|url| BaseUrl::parse(url, reach)).collect::<Result<_, _>>()?
+    };
+    let store = boot::open_store(settings).await?;
+    let _database_lock = store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
+    let trust = match upstream {
+        Ok(upstream) => upstream.trust(),
+        Err(_) => trust(settings, &store).await?,
+    };
+    let at_rest = AtRest {
+        store: store.clone(),
+        trust,
+        peers: Peers::new(boot::client(settings)?, move || urls.clone()),
+        clock: Arc::new(SystemClock),
+        scratch: data.path().to_owned(),
+        is_leader: false,
+    };
+    let mended = at_rest.mend().await;
+    store.close().await;
+    let mended = mended.map_err(|error| error.into_failure(store_failure))?;
+    println!("{}", mended.text(json));
+    mended.judged()
 }
 
 /// Says which entries were read, and no more than that.
@@ -134,7 +193,7 @@ fn invalid(detail: &str) -> Failure {
     Failure::refused(
         "log_invalid",
         format!("the stored log does not verify: {detail}"),
-        "keep the data, check the disk, then mirror the log anew into an empty --data-dir",
+        "stop the follower and run `log repair`; check the disk",
     )
 }
 

@@ -3,6 +3,7 @@
 mod backup;
 mod db;
 mod doctor;
+mod evidence;
 mod incident;
 mod join;
 mod log;
@@ -60,6 +61,9 @@ enum Command {
     /// List incidents, or acknowledge one.
     #[command(subcommand)]
     Incident(incident::Incident),
+    /// Explain a file of evidence with what this follower verified.
+    #[command(subcommand)]
+    Evidence(evidence::Evidence),
     /// Make a backup while the follower runs, or verify one.
     ///
     /// Example: diogenes-follower backup /srv/backups --keep 7
@@ -132,6 +136,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(status) => status.run(&logged(flags)?),
         Command::Log(log) => log.run(&logged(flags)?),
         Command::Incident(incident) => incident.run(&logged(flags)?),
+        Command::Evidence(evidence) => evidence.run(&logged(flags)?),
         Command::Backup(backup) => backup.run(&logged(backup.flags(flags))?),
         Command::Restore(restore) => restore.run(&logged(restore.flags(flags))?),
         Command::Db(db) => db.run(&logged(flags)?),

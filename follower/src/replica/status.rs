@@ -192,6 +192,7 @@ fn next_action(verdict: Verdict) -> Option<&'static str> {
         "leader_stale" => "ask the operator of the log why no new head is signed",
         "head_in_future" => "check the clock of this machine, then that of the leader",
         "paused" => "free some disk space; replication goes on by itself",
+        "damaged" => "its scrub repairs it; if it can't: stop it, `log repair --from` a whole node",
         "log_unreachable" => "check this follower's own database; it is retried by itself",
         "wrong_epoch" => "upgrade diogenes-follower",
         "wrong_origin" | "unauthorized_key" => {

@@ -223,6 +223,8 @@ fn the_own_database_and_disk_are_named_when_they_are_the_reason() {
     let mut replica = synced(5, 100);
     replica.on(Event::Held(Some(Hold::StoreUnreachable)), now(101));
     assert_eq!(verdict(&mut replica, 101), (FollowerStatus::Error, Some("log_unreachable")));
+    replica.on(Event::Held(Some(Hold::Damaged)), now(101));
+    assert_eq!(verdict(&mut replica, 101), (FollowerStatus::Error, Some("damaged")));
     replica.on(Event::Held(Some(Hold::DiskFull)), now(101));
     assert_eq!(verdict(&mut replica, 101), (FollowerStatus::Behind, Some("paused")));
     replica.on(Event::Held(None), now(101));
@@ -297,8 +299,12 @@ fn transient() -> impl Strategy<Value = Event> {
         (0..3_usize, 0..500_u64)
             .prop_map(|(source, second)| Event::Unproven { source, retry_at: now(second) }),
         Just(Event::Acknowledged),
-        prop::option::of(prop_oneof![Just(Hold::DiskFull), Just(Hold::StoreUnreachable)])
-            .prop_map(Event::Held),
+        prop::option::of(prop_oneof![
+            Just(Hold::DiskFull),
+            Just(Hold::StoreUnreachable),
+            Just(Hold::Damaged)
+        ])
+        .prop_map(Event::Held),
         Just(Event::Tick),
     ]
 }

@@ -9,7 +9,9 @@ use diogenes_common::exit::Failure;
 use diogenes_common::files;
 use diogenes_common::head::SignedHead;
 use diogenes_common::merkle::{Hash, NodeId, Nodes, TreeRoot, TreeSize, verify_consistency};
+use diogenes_common::read::Latching;
 use diogenes_common::retry::Retry;
+use diogenes_common::server::problem::Problem;
 use diogenes_common::statement::Reason;
 use diogenes_common::store::{Incident, NewEvidence, NewIncident, Store, StoreError};
 
@@ -105,6 +107,30 @@ pub(crate) async fn latch(
     tracing::error!(evidence.id = id, kind = kind.as_str(), "proven: the log is bad; latched");
     shared.on(Event::EvidenceStored { kind, evidence: id });
     Ok(Some(()))
+}
+
+/// Keeps a proof that another node sent, which was verified and is new, and latches as if this node
+/// had found it itself.
+pub(crate) async fn received(shared: &Shared, proof: Latching) -> Result<(), Problem> {
+    let log = shared.log().map(|log| log.origin().to_string()).unwrap_or_default();
+    let _one_at_a_time = shared.latching.lock().await;
+    let incident = shared.store.open_incident(&proof.incident(&log)).await?;
+    let kept = shared.store.incident(incident).await?.and_then(|incident| incident.evidence_id);
+    let Some(evidence) = kept else { return Err(Problem::internal()) };
+    // Of an incident that was open already it is the file from which it was opened.
+    let file = shared.store.evidence(evidence).await?.map(|kept| kept.bytes);
+    if let Err(failure) = write_file(shared, evidence, &file.unwrap_or_default()) {
+        // The database has it, and that is what is served.
+        tracing::warn!(evidence.id = evidence, "no copy of the evidence: {}", failure.what());
+    }
+    let kind = proof.kind;
+    tracing::error!(
+        evidence.id = evidence,
+        kind = kind.as_str(),
+        "another node proved it: latched"
+    );
+    shared.on(Event::EvidenceStored { kind, evidence });
+    Ok(())
 }
 
 /// Keeps what a source sent, once for each source and reason until it recovers.
@@ -221,8 +247,7 @@ async fn keep(
         }),
     };
     let id = shared.store.open_incident(&incident).await?;
-    let open = shared.store.incidents(true).await?;
-    let opened = open.into_iter().find(|incident| incident.id == id);
+    let opened = shared.store.incident(id).await?;
     Ok(opened.and_then(|incident| incident.evidence_id).unwrap_or(id))
 }
 

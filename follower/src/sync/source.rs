@@ -4,14 +4,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use diogenes_common::batch::{self, Batch, DecodeError, Encoding};
-use diogenes_common::client::{Answer, BATCH_ANSWER, BaseUrl, Client, FetchError, NetworkFault};
+use diogenes_common::batch::Batch;
+use diogenes_common::client::{Answer, BaseUrl, Client, FetchError, NetworkFault, NoBatch};
 use diogenes_common::head::HeadJson;
 use diogenes_common::merkle::TreeSize;
 use diogenes_common::wire::log::ConsistencyProof;
 use diogenes_common::wire::node::WellKnown;
 use http::Method;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::HeaderValue;
 
 use crate::replica::Fault;
 
@@ -136,33 +136,13 @@ impl Source {
         limit: u64,
         json_only: bool,
     ) -> Result<(Batch, Arc<Exhibit>), SourceError> {
-        let path = format!("/api/v1/log/replicate?after={after}&limit={limit}");
-        let takes = if json_only {
-            "application/json"
-        } else {
-            "application/vnd.diogenes.batch, application/json;q=0.5"
-        };
-        let asking = self.client.get(&self.base(), &path).up_to(BATCH_ANSWER).compressed();
-        let answer = asking.header(ACCEPT, HeaderValue::from_static(takes)).send().await?;
+        let asking = self.client.entries(&self.base(), after, limit, json_only);
+        let answer = asking.send().await?;
         let exhibit = Arc::new(Exhibit::from(&answer));
-        let media_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let encoding = media_type.and_then(Encoding::from_media_type);
-        let unusable = |what: String| SourceError::Unusable { what, exhibit: exhibit.clone() };
-        let Some(encoding) = encoding else {
-            return Err(unusable("the batch has another media type".to_owned()));
-        };
-        // Decoding a large batch takes milliseconds, in which this thread answers nobody else.
-        let decoded = if answer.body.len() > 256 * 1024 {
-            let body = answer.body.clone();
-            tokio::task::spawn_blocking(move || batch::decode(&body, encoding)).await
-        } else {
-            Ok(batch::decode(&answer.body, encoding))
-        };
-        match decoded {
-            Ok(Ok(batch)) => Ok((batch, exhibit)),
-            Ok(Err(DecodeError::Truncated)) => Err(unusable("the batch is cut off".to_owned())),
-            Ok(Err(error)) => Err(unusable(error.to_string())),
-            Err(_) => Err(SourceError::Unreachable("given up".to_owned())),
+        match answer.batch().await {
+            Ok(batch) => Ok((batch, exhibit)),
+            Err(NoBatch::GivenUp) => Err(SourceError::Unreachable("given up".to_owned())),
+            Err(error) => Err(SourceError::Unusable { what: error.to_string(), exhibit }),
         }
     }
 

@@ -424,6 +424,42 @@ async fn a_fork_ahead_is_proven_when_the_own_tree_passes_the_head_that_was_kept(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_ahead_that_was_acknowledged_is_kept_again_when_it_is_shown_again() {
+    let (scene, promised) = (Scene::new(), log(3_000));
+    let mut fork = promised.cut(500);
+    fork.grow(1_000, "fork");
+    let leader = FakeLeader::start(promised.clone(), 1).await;
+    leader.script().most = 100;
+    leader.script().twist = Some(|batch| {
+        if batch.header.after >= 1_000 {
+            batch.leaves.clear();
+        }
+    });
+    let mirror = scene.mirror(&[&leader]).await;
+    eventually("the first thousand", || mirror.status().tree.size.get() == 1_000).await;
+    let store = &mirror.shared.store;
+    let before = store.kept_heads().await.expect("they read");
+    assert_eq!(before.len(), 1);
+    leader.show(fork.clone(), 2);
+    mirror.latched(Kind::Truncated, &fork).await;
+
+    leader.show(promised.clone(), 1);
+    leader.script().twist = Some(|batch| {
+        if batch.header.after >= 1_100 {
+            batch.leaves.clear();
+        }
+    });
+    let open = store.incidents(true).await.expect("it reads");
+    let latch = open.iter().find(|incident| incident.class == "latched").expect("it is open");
+    store.forget_head(before[0].tree_size, before[0].timestamp).await.expect("it writes");
+    assert!(store.ack_incident(latch.id, at(11)).await.expect("it writes"));
+    eventually("a hundred more", || mirror.status().tree.size.get() == 1_100).await;
+
+    assert_eq!(store.kept_heads().await.expect("they read"), before);
+    mirror.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_no_proof_explains_is_only_suspicious() {
     let (scene, log) = (Scene::new(), log(40));
     let leader = FakeLeader::start(log.clone(), 1).await;

@@ -48,6 +48,8 @@ pub(super) struct Writer {
     pub(super) last_event_id: u64,
     /// The kept heads that the database has.
     pub(super) kept: BTreeSet<(TreeSize, Timestamp)>,
+    /// The acknowledgements up to which that holds: each of them emptied the database's, too.
+    pub(super) acknowledgements: u64,
     /// Heads of rounds above the stored size.
     pub(super) rounds: Vec<Arc<Accepted>>,
     /// Where the first stage listens.
@@ -109,6 +111,11 @@ impl Writer {
             return Ok(());
         }
         self.wait_for_space().await?;
+        let acknowledgements = self.shared.replica().acknowledgements();
+        if acknowledgements != self.acknowledgements {
+            self.acknowledgements = acknowledgements;
+            self.kept.clear();
+        }
         let ready = self.prepare(batch, head).await?;
         self.commit(&ready).await?;
         let Ready { tiles, edge, state, overlay, kept, .. } = ready;
@@ -278,13 +285,19 @@ impl Writer {
         }
     }
 
-    /// Waits for a database that does not answer; a disk that failed ends the node.
+    /// Waits for a database that does not answer, or for the scrub to repair what it holds; a disk
+    /// that failed ends the node.
     async fn held_by(&self, error: StoreError, retry: &mut Retry) -> Result<(), Stopped> {
         match error {
             StoreError::Unreachable(_) => {
                 tracing::warn!(%error, "storing waits for the database");
                 self.shared.on(Event::Held(Some(Hold::StoreUnreachable)));
                 self.pause(retry.next_delay().min(HELD)).await
+            }
+            StoreError::Corrupt { .. } | StoreError::CorruptTile { .. } => {
+                tracing::warn!(%error, "storing waits for the scrub");
+                self.shared.on(Event::Held(Some(Hold::Damaged)));
+                self.pause(HELD).await
             }
             error => Err(Stopped::Failed(super::store_failure(error))),
         }

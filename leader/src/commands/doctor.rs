@@ -116,9 +116,10 @@ fn judge_guard(plan: Result<Plan, Failure>) -> Finding {
         Ok(Plan::Initialise) => Finding::ok(check, "nothing was signed yet"),
         Ok(Plan::ReadOnly(_)) => Finding::warn(
             check,
-            "signed-guard is missing: the leader serves, but signs nothing",
-            "once you are sure that this database is the newest: serve --accept-size N, with its \
-             number of entries",
+            "signed-guard is missing: the leader serves, and signs nothing before every node of \
+             DIOGENES_PEERS has answered",
+            "name followers and witnesses in DIOGENES_PEERS; or, once you are sure that this \
+             database is the newest: serve --accept-size N, with its number of entries",
         ),
         Err(failure) => Finding::fail(check, failure.what(), failure.what_to_do()),
     }

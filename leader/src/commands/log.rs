@@ -1,10 +1,11 @@
-//! `log verify` and `log export`.
+//! `log verify`, `log repair` and `log export`.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
+use diogenes_common::batch::Trust;
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::config::{DATA_DIR, Settings, Source};
 use diogenes_common::exit::Failure;
@@ -13,6 +14,7 @@ use diogenes_common::head::TreeHead;
 use diogenes_common::read::{
     CheckpointBoard, Facts, GraphSetup, Published, Reads, Setup, Snapshot, StatusBoard,
 };
+use diogenes_common::scrub::AtRest;
 use diogenes_common::shutdown::{self, Tasks};
 use diogenes_common::store::{OpenOptions, Schema, Store};
 use diogenes_common::wire::log::VerifyReport;
@@ -23,9 +25,13 @@ use tokio::sync::watch;
 
 use super::client::{Leader, LeaderArgs};
 use crate::boot::{self, read_key, store_failure};
+use crate::scrub;
 
 /// How long a running leader may take to verify its log.
 const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How long locks are waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// `log ...`.
 #[derive(Subcommand)]
@@ -39,6 +45,21 @@ pub(super) enum Log {
     Verify {
         #[command(flatten)]
         leader: LeaderArgs,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at everything that is stored, and make anew what is damaged.
+    ///
+    /// The leader must not run: a running one does the same by itself, with the nodes of
+    /// `DIOGENES_PEERS`. What another node sends is taken only if it hashes to what was signed. Exit
+    /// code 1 if something stays damaged.
+    ///
+    /// Example: `diogenes-leader log repair --from https://mirror.example`
+    Repair {
+        /// A node that has the whole log; may be given more than once.
+        #[arg(long, value_name = "URL", required = true)]
+        from: Vec<String>,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -75,6 +96,28 @@ impl Log {
                 })?;
                 show(&report, *json)
             }
+            Self::Repair { from, json } => shutdown::block_on(None, async {
+                let data = DataDir::existing(&settings.value(&DATA_DIR), Role::Leader)?;
+                let _directory_lock = data.lock(LOCK_PATIENCE)?;
+                let peers = scrub::peers(settings, from)?;
+                let trust = Trust { operator: read_key(&data)?.fingerprint() };
+                let store = boot::open_store(settings).await?;
+                let _database_lock =
+                    store.lock_exclusive(LOCK_PATIENCE).await.map_err(store_failure)?;
+                let at_rest = AtRest {
+                    store: store.clone(),
+                    trust,
+                    peers,
+                    clock: Arc::new(SystemClock),
+                    scratch: data.path().to_owned(),
+                    is_leader: true,
+                };
+                let mended = at_rest.mend().await;
+                store.close().await;
+                let mended = mended.map_err(|error| error.into_failure(store_failure))?;
+                println!("{}", mended.text(*json));
+                mended.judged()
+            }),
             Self::Export { leader, after } => {
                 let leader = Leader::connect(leader, settings)?;
                 shutdown::block_on(Some(1), export(&leader, *after))
@@ -99,7 +142,7 @@ fn show(report: &VerifyReport, json: bool) -> Result<(), Failure> {
     Err(Failure::refused(
         "invalid",
         format!("the log is not what was signed: {} errors", report.errors.len()),
-        "stop the leader and restore the database from a backup or a follower",
+        "stop the leader and run `log repair --from URL` with the URL of a follower, or restore a backup",
     ))
 }
 

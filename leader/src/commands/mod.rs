@@ -8,6 +8,7 @@ mod doctor;
 mod key;
 mod log;
 mod operator;
+mod recover;
 mod run;
 mod static_export;
 
@@ -65,8 +66,18 @@ enum Command {
     Backup(backup::Backup),
     /// Put a backup back into an empty data directory and an empty database.
     ///
+    /// With --as-follower a mirror of the log is made of it instead, without any key of the leader.
+    ///
     /// Example: diogenes-leader restore /srv/backups --data-dir ~/.diogenes/leader
     Restore(backup::Restore),
+    /// Fetch what this leader signed and its database lost from a follower; it must be stopped.
+    ///
+    /// Every batch is verified as a follower verifies it, up to the newest head that this leader's
+    /// key signed, as far as that follower and the nodes of `DIOGENES_PEERS` know. What was cut short
+    /// goes on with the same command.
+    ///
+    /// Example: diogenes-leader recover --from `https://mirror.example.org`
+    Recover(recover::Recover),
     /// Look at the database's schema, or bring it up to date.
     #[command(subcommand)]
     Db(db::Db),
@@ -138,6 +149,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(key) => key.run(&logged(flags)?),
         Command::Backup(backup) => backup.run(&logged(backup.flags(flags))?),
         Command::Restore(restore) => restore.run(&logged(restore.flags(flags))?),
+        Command::Recover(recover) => recover.run(&logged(recover.flags(flags))?),
         Command::Db(db) => db.run(&logged(flags)?),
         Command::RebuildViews(rebuild) => rebuild.run(&logged(flags)?),
         Command::Doctor(doctor) => doctor.run(flags),

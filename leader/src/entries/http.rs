@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use diogenes_common::config::AppendPolicy;
 use diogenes_common::event::{
     Attestation, EndorsementOffer, KeyRegistration, KeySuccession, Payload as _,
@@ -78,15 +79,14 @@ async fn post_entries(
 ) -> Result<Response, Problem> {
     let sender = sender(&app, &headers).await?;
     let submission = if body::require_type(&headers, &[JSON, NDJSON])? == NDJSON {
-        parse::ndjson(&bytes)
+        parsed(&app, &bytes, parse::ndjson).await?
     } else {
         let many = bytes.trim_ascii_start().first() == Some(&b'[');
         if !many && bytes.len() > body::USUAL {
             return Err(Problem::new(Code::PayloadTooLarge, "one event has at most 256 KiB"));
         }
-        parse::json(&bytes)
-    }
-    .map_err(SubmitError::from)?;
+        parsed(&app, &bytes, parse::json).await?
+    };
     let many = matches!(submission, Submission::Many(_));
     let idempotency = match key_of(&headers)? {
         None => None,
@@ -117,6 +117,17 @@ async fn post_entries(
             answer(&app, StatusCode::OK, &leaves, &snapshot, many).await
         }
     }
+}
+
+/// Takes a body apart; a large one beside the tasks that answer others, and few at once.
+async fn parsed(
+    app: &App,
+    body: &Bytes,
+    parse: fn(&[u8]) -> Result<Submission, ParseError>,
+) -> Result<Submission, Problem> {
+    let (length, body) = (body.len(), body.clone());
+    let parsed = app.reads.beside(length, move || parse(&body)).await?;
+    Ok(parsed.map_err(SubmitError::from)?)
 }
 
 /// Who sends this; a token that opens nothing is refused where one is needed.

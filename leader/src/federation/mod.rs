@@ -1,5 +1,6 @@
 //! The followers of this log: their reports, their profiles, and how all nodes stand.
 
+mod accused;
 mod http;
 mod lists;
 mod own_head;
@@ -15,9 +16,12 @@ use diogenes_common::statement::{Category, Profile, ReplicationReport, Statement
 use diogenes_common::store::{ReportRow, StoreError};
 use diogenes_common::view::category_of;
 
+pub(crate) use accused::accused;
 pub(crate) use http::router;
 pub(crate) use lists::{FollowerItem, FollowerList, WitnessItem, WitnessList};
-pub(crate) use own_head::{lies_on_our_history, peer_disagrees};
+pub(crate) use own_head::{
+    Notes, SELF_ROLLED_BACK, START_UNCONFIRMED, lies_on_our_history, peer_disagrees,
+};
 pub(crate) use status::run as status;
 
 use crate::app::App;
@@ -85,13 +89,14 @@ async fn report(
     let report = report.verify(&key).map_err(ReportError::Statement)?;
     let now = app.clock.now();
     check_time(report.timestamp, now)?;
-    let row = ReportRow { follower, body, received_at: now, timestamp: report.timestamp };
+    let row =
+        ReportRow { follower, body: body.clone(), received_at: now, timestamp: report.timestamp };
     if !app.store.put_report(&row).await? {
         return Err(ReportError::Repeated);
     }
     let held = report.tree_size <= snapshot.edge.size();
     if !held || app.root_at(snapshot, report.tree_size).await? != report.root_hash {
-        peer_disagrees(app, follower, report.tree_size).await?;
+        peer_disagrees(app, follower, report.tree_size, body.as_bytes()).await?;
     }
     Ok(())
 }

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use diogenes_common::clock::Timestamp;
+use diogenes_common::evidence::Kind;
 use diogenes_common::exit::Failure;
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::merkle::{Hash, TreeSize};
 use diogenes_common::read::{DAMAGE, Facts, Snapshot};
+use diogenes_common::scrub::DAMAGED;
 use diogenes_common::statement::{Category, FollowerStatus, ReplicationReport};
 use diogenes_common::store::{ReportRow, StoreError};
 use diogenes_common::view::ProfileRow;
@@ -21,6 +23,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::lists::authorized;
+use super::own_head::{PEER_DISAGREES, SELF_ROLLED_BACK, START_UNCONFIRMED};
 use super::pace::Pace;
 use crate::app::App;
 use crate::cosigning::{INCIDENTS, Standing};
@@ -39,7 +42,9 @@ const STATES: [FollowerStatus; 4] = [
 
 /// Keeps the board and the metrics current until `stop` is cancelled.
 pub(crate) async fn run(app: App, stop: CancellationToken) -> Result<(), Failure> {
-    for kind in ["self_rolled_back", "peer_disagrees", DAMAGE].into_iter().chain(INCIDENTS) {
+    let proven = Kind::ALL.map(Kind::as_str);
+    let others = [SELF_ROLLED_BACK, PEER_DISAGREES, START_UNCONFIRMED, DAMAGE, DAMAGED];
+    for kind in others.into_iter().chain(proven).chain(INCIDENTS) {
         app.node_metrics.incidents_open(kind).set(0);
     }
     let memory = Arc::new(Mutex::new(Memory::default()));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use diogenes_common::clock::Timestamp;
 use diogenes_common::event::{CheckedPayload, Payload};
+use diogenes_common::evidence::Kind;
 use diogenes_common::head::Origin;
 use diogenes_common::keys::SigningKey;
 use diogenes_common::leaf::{EventType, Leaf};
@@ -207,11 +208,20 @@ pub(crate) enum AppendError<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotSigning {
     /// The guard file is missing: the database may be an old copy.
-    #[error("its signed-guard is missing, so its database may be an old copy")]
+    #[error(
+        "its signed-guard is missing, so its database may be an old copy: every node of \
+         DIOGENES_PEERS has to answer, or `recover --from URL`, or `serve --accept-size`"
+    )]
     Unconfirmed,
     /// A head signed by our own key shows a log that this database does not hold.
-    #[error("a head signed by its own key is not on the history that it holds")]
+    #[error(
+        "a head signed by its own key is not on the history that it holds: stop it, then \
+         `diogenes-leader recover --from URL`"
+    )]
     SelfRolledBack,
+    /// Signatures of our own key contradict each other.
+    #[error("signatures of its own key prove {} against it", .0.as_str())]
+    Latched(Kind),
 }
 
 /// A command on its way through the sequencer, whatever its type.

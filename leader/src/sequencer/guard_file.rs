@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use diogenes_common::clock::Timestamp;
+use diogenes_common::disk;
 use diogenes_common::files::{self, FileError};
 use diogenes_common::head::Origin;
-use diogenes_common::merkle::{Hash, TreeSize};
+use diogenes_common::merkle::{Hash, TreeRoot, TreeSize};
 use diogenes_common::telemetry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -39,12 +40,17 @@ pub(crate) struct SignedGuard {
 impl SignedGuard {
     /// Reads the guard of a data directory; `None` if there is none.
     pub(crate) fn read(data_dir: &Path) -> std::io::Result<Option<Self>> {
-        let text = match std::fs::read(data_dir.join(FILE_NAME)) {
+        let text = match disk::read(data_dir.join(FILE_NAME)) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         serde_json::from_slice(&text).map(Some).map_err(std::io::Error::other)
+    }
+
+    /// The tree that it names.
+    pub(crate) fn tree(&self) -> TreeRoot {
+        TreeRoot { size: self.tree_size, hash: self.root }
     }
 
     /// Replaces the guard of a data directory, durably.
@@ -81,6 +87,7 @@ impl GuardKeeper {
         let task = async move {
             loop {
                 let last = tokio::select! {
+                    biased;
                     changed = wishes.changed() => changed.is_err(),
                     () = stop.cancelled() => true,
                 };

@@ -9,10 +9,12 @@ mod ceiling;
 mod clock_guard;
 mod command;
 mod guard_file;
+mod handle;
 mod lifecycle;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use diogenes_common::batch::Chain;
@@ -27,7 +29,7 @@ use diogenes_common::store::{
     Commit, CommitError, ExclusiveLock, Guard, HeadRow, NewState, Store, StoreError,
 };
 use diogenes_common::view::Overlay;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use batch::{Batch, Setting, Settled};
@@ -35,8 +37,9 @@ pub(crate) use clock_guard::ClockGuard;
 pub(crate) use command::{
     AppendError, Appended, Command, Context, Decision, NewEntry, NotSigning, Outcome,
 };
-use command::{Failed, Job, Pending};
+use command::{Failed, Job};
 pub(crate) use guard_file::{GuardKeeper, SignedGuard};
+pub(crate) use handle::Handle;
 pub(crate) use lifecycle::{LEAF_AROUND, Lifecycle};
 
 use crate::metrics::Metrics;
@@ -62,53 +65,6 @@ type Decided = (Timestamp, Batch);
 
 /// How long another process's lock is waited for when the database came back.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Hands commands to the sequencer.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    jobs: mpsc::Sender<Box<dyn Job>>,
-    signing: watch::Sender<Option<NotSigning>>,
-}
-
-impl Handle {
-    /// Appends what the command decides, and answers when it is durable and signed.
-    pub(crate) async fn submit<C: Command>(
-        &self,
-        command: C,
-    ) -> Result<Outcome, AppendError<C::Refusal>> {
-        if let Some(reason) = *self.signing.borrow() {
-            return Err(AppendError::NotSigning(reason));
-        }
-        let (answer, answered) = oneshot::channel();
-        let job = Box::new(Pending { command, refusal: None, answer });
-        self.jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => AppendError::Closing,
-        })?;
-        answered.await.unwrap_or(Err(AppendError::Closing))
-    }
-
-    /// How many commands wait.
-    pub(crate) fn waiting(&self) -> usize {
-        QUEUE.saturating_sub(self.jobs.capacity())
-    }
-
-    /// Why nothing is signed at the moment, if so.
-    pub(crate) fn not_signing(&self) -> Option<NotSigning> {
-        *self.signing.borrow()
-    }
-
-    /// Stops signing: an own-signed head was seen that this database does not hold.
-    pub(crate) fn stop_signing(&self, reason: NotSigning) {
-        self.signing.send_if_modified(|now| {
-            let news = now.is_none();
-            if news {
-                *now = Some(reason);
-            }
-            news
-        });
-    }
-}
 
 /// What the sequencer works with.
 pub(crate) struct Parts {
@@ -145,6 +101,8 @@ pub(crate) struct Sequencer {
     queue: VecDeque<Box<dyn Job>>,
     jobs: mpsc::Receiver<Box<dyn Job>>,
     signing: watch::Receiver<Option<NotSigning>>,
+    /// The times of own heads that others showed.
+    shown: Arc<AtomicI64>,
 }
 
 struct SignedNote {
@@ -158,6 +116,7 @@ impl Sequencer {
     pub(crate) async fn new(mut parts: Parts) -> Result<(Self, Handle), Failure> {
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let (signing, may_sign) = watch::channel(parts.not_signing);
+        let floor = Arc::new(AtomicI64::new(parts.floor.millis()));
         let opened = parts.opened.take().ok_or_else(|| {
             Failure::refused("sequencer", "the log is not open", "report this as a bug")
         })?;
@@ -173,6 +132,7 @@ impl Sequencer {
             queue: VecDeque::new(),
             jobs: waiting,
             signing: may_sign,
+            shown: floor.clone(),
             parts,
         };
         if sequencer.parts.not_signing.is_none() {
@@ -180,7 +140,7 @@ impl Sequencer {
         } else if let Some(signed) = opened.newest_signed {
             sequencer.parts.published.set(signed);
         }
-        Ok((sequencer, Handle { jobs, signing }))
+        Ok((sequencer, Handle { jobs, signing, floor }))
     }
 
     /// Runs until `stop` is cancelled and what waits is done, or until the leader must not go on.
@@ -193,7 +153,13 @@ impl Sequencer {
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             if self.queue.is_empty() {
+                // The order is fixed, so that a simulated run repeats.
                 tokio::select! {
+                    biased;
+                    () = stop.cancelled(), if !self.jobs.is_closed() => {
+                        self.jobs.close();
+                        continue;
+                    }
                     received = self.jobs.recv_many(&mut fresh, batch::MAX_COMMANDS) => {
                         if received == 0 {
                             return Ok(());
@@ -207,8 +173,9 @@ impl Sequencer {
                         self.round(Vec::new()).await?;
                         continue;
                     }
-                    () = stop.cancelled(), if !self.jobs.is_closed() => {
-                        self.jobs.close();
+                    // Who may sign at last shows a head at once.
+                    Ok(()) = self.signing.changed() => {
+                        self.round(Vec::new()).await?;
                         continue;
                     }
                 }
@@ -246,7 +213,9 @@ impl Sequencer {
             }
         }
         let clock = &*self.parts.clock;
+        let shown = Timestamp::from_millis(self.shown.load(Ordering::Acquire));
         let newest = self.committed.timestamp.max(self.parts.floor);
+        let newest = shown.map_or(newest, |shown| newest.max(shown));
         let now = match self.parts.clock_guard.stamp(clock, newest) {
             Ok(now) => now,
             Err(step) => {
@@ -529,7 +498,7 @@ pub(crate) fn snapshot(
 }
 
 /// The head as a C2SP checkpoint, signed by the log's own key alone.
-fn own_checkpoint(signed: &SignedHead, operator: &SigningKey) -> String {
+pub(crate) fn own_checkpoint(signed: &SignedHead, operator: &SigningKey) -> String {
     let origin = signed.head().origin.as_str();
     let checkpoint = Checkpoint::new(origin, signed.head().tree())
         .expect("an origin is one line without control characters");

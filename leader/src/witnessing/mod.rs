@@ -248,7 +248,9 @@ async fn disagreement(
         return Ok(WitnessError::SelfRolledBack);
     }
     if authorized && proof.check().is_ok() {
-        peer_disagrees(app, proof.witness, size).await?;
+        let said = serde_json::to_vec(proof).unwrap_or_default();
+        peer_disagrees(app, proof.witness, size, &said).await?;
+        app.reads.judge_witness(proof, &format!("leader {}", app.operator_fingerprint())).await?;
     }
     Ok(WitnessError::Disagrees { size })
 }

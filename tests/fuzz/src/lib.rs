@@ -1,4 +1,5 @@
-//! Fuzz targets: one function per format that arrives from strangers.
+//! Fuzz targets: one function per format that arrives from strangers, and per state machine that
+//! decides about it.
 //!
 //! A target panics when a promise breaks. `tests/mutations.rs` runs all of them over mutated golden
 //! vectors on any toolchain; the binaries in `targets/` hand them to libFuzzer (see the README).
@@ -9,8 +10,19 @@
 mod parse;
 
 mod manifest;
+mod scripts;
 mod tlog;
 mod witness;
+
+// The state machines of follower and witness.
+#[path = "../../../follower/src"]
+#[allow(dead_code, unused_imports)]
+mod follower {
+    pub(crate) mod replica;
+}
+#[path = "../../../witness/src/judge/mod.rs"]
+#[allow(dead_code)]
+mod judge;
 
 // The witness's own readers, and the names that they use.
 #[path = "../../../witness/src/add_checkpoint/mod.rs"]
@@ -45,6 +57,7 @@ use serde_json::Value;
 
 pub use manifest::manifest;
 use parse::{Submission, Submitted};
+pub use scripts::{judge, replica};
 pub use tlog::{bundle, policy, tile_path, tlog_proof};
 pub use witness::{checkpoint_request, list_of_logs};
 
@@ -52,7 +65,7 @@ pub use witness::{checkpoint_request, list_of_logs};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 22] = [
     ("canonical", canonical),
     ("leaf", leaf),
     ("batch_json", batch_json),
@@ -73,6 +86,8 @@ pub const TARGETS: [Target; 20] = [
     ("tlog_proof", tlog_proof),
     ("add_checkpoint", checkpoint_request),
     ("log_list", list_of_logs),
+    ("replica", replica),
+    ("judge", judge),
 ];
 
 /// The check of finished bytes succeeds exactly where reading and writing gives them back.
@@ -297,8 +312,10 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             .map(|case| canonical::to_vec(&case["body"]))
             .collect()
     };
-    if let Some(seeds) =
-        tlog::seeds(target).or_else(|| witness::seeds(target)).or_else(|| manifest::seeds(target))
+    if let Some(seeds) = tlog::seeds(target)
+        .or_else(|| witness::seeds(target))
+        .or_else(|| manifest::seeds(target))
+        .or_else(|| scripts::seeds(target))
     {
         return seeds;
     }

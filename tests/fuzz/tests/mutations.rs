@@ -1,5 +1,7 @@
 //! Every target over its seeds and over mutations of them, the same ones in every run.
 //!
+//! Scripts are also made of chance alone.
+//!
 //! This is no substitute for libFuzzer, which looks where the code branches; it keeps the targets
 //! and their promises alive on every toolchain and in every run of the tests.
 
@@ -9,22 +11,45 @@ use diogenes_fuzz::{TARGETS, name_of, seeds};
 
 /// How many mutations each target gets.
 const RUNS: usize = 20_000;
+/// How many those get whose input is a script of many steps.
+const SCRIPTS: usize = 1_000;
 /// How many changes one input has at most.
 const CHANGES: u64 = 6;
 
+/// The targets whose input is a script: any bytes are one.
+const MACHINES: [&str; 2] = ["replica", "judge"];
+/// The length of one that is made of chance alone.
+const SCRIPT_BYTES: usize = 200;
+
 #[test]
 fn no_mutation_of_a_golden_vector_breaks_a_promise() {
-    for (name, target) in TARGETS {
-        let seeds = seeds(name);
-        assert!(!seeds.is_empty(), "{name} has no seeds");
-        for seed in &seeds {
-            run(name, target, seed);
-        }
-        let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+    for (name, target) in TARGETS.iter().filter(|(name, _)| !MACHINES.contains(name)) {
+        let seeds = run_seeds(name, *target);
+        let mut chance = Chance::new();
         for _ in 0..RUNS {
-            run(name, target, &mutate(&seeds, &mut chance));
+            run(name, *target, &mutate(&seeds, &mut chance));
         }
     }
+}
+
+#[test]
+fn no_mutation_of_a_script_breaks_an_invariant() {
+    for (name, target) in TARGETS.iter().filter(|(name, _)| MACHINES.contains(name)) {
+        let seeds = run_seeds(name, *target);
+        let mut chance = Chance::new();
+        for _ in 0..SCRIPTS / 2 {
+            run(name, *target, &mutate(&seeds, &mut chance));
+            let random: Vec<u8> = (0..SCRIPT_BYTES).map(|_| chance.byte()).collect();
+            run(name, *target, &random);
+        }
+    }
+}
+
+fn run_seeds(name: &str, target: fn(&[u8])) -> Vec<Vec<u8>> {
+    let seeds = seeds(name);
+    assert!(!seeds.is_empty(), "{name} has no seeds");
+    seeds.iter().for_each(|seed| run(name, target, seed));
+    seeds
 }
 
 fn run(name: &str, target: fn(&[u8]), input: &[u8]) {
@@ -39,11 +64,19 @@ fn run(name: &str, target: fn(&[u8]), input: &[u8]) {
 struct Chance(u64);
 
 impl Chance {
+    const fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_be_bytes()[0]
     }
 
     fn below(&mut self, bound: usize) -> usize {

@@ -363,7 +363,7 @@ impl<'a> People<'a> {
     /// Moves the clock away from every instant at which something ends, so that what the model
     /// says of now holds until the request has arrived.
     pub(super) fn settle(&self, model: &mut Model) {
-        const MARGIN: i64 = 3_000;
+        const MARGIN: i64 = 15_000;
         loop {
             model.now = self.clock.now();
             let is_near = |at: Timestamp| at.millis_since(model.now).abs() <= MARGIN;

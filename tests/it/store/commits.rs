@@ -155,7 +155,7 @@ async fn the_edge_and_the_tiles_are_those_of_a_continuous_build(database: Databa
     // Read by another store, whose cache is empty.
     let fresh = database.open().await;
     let ids: Vec<TileId> = tiles.iter().map(|(id, _)| *id).collect();
-    let read = fresh.tiles(&ids).await.unwrap();
+    let read = fresh.tiles(&ids, &log.edge).await.unwrap();
     assert_eq!(read.len(), 70_000 / 256 + 1);
     assert!(read.iter().zip(&tiles).all(|(read, (_, built))| read == built));
 }

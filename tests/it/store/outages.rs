@@ -94,6 +94,21 @@ async fn a_second_process_waits_for_the_lock_in_vain() {
 }
 
 #[tokio::test]
+async fn who_takes_over_an_sqlite_database_writes_its_last_entries_again() {
+    let database = Database::sqlite();
+    let mut log = Log::start(&database).await;
+    log.append(3, "x-test:a").await;
+    let wal = format!("{}-wal", database.url.sqlite_path().unwrap().display());
+    assert!(std::fs::metadata(&wal).unwrap().len() > 0, "that is where they are");
+
+    let next = database.open().await;
+    next.lock_exclusive(Duration::from_secs(1)).await.unwrap();
+
+    assert_eq!(std::fs::metadata(&wal).unwrap().len(), 0);
+    assert_eq!(next.count("x-test:a").await, Ok(3));
+}
+
+#[tokio::test]
 async fn a_lock_is_lost_with_its_connection() {
     let Some(database) = Database::postgres().await else { return };
     let store = database.open().await;

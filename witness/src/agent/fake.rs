@@ -38,6 +38,8 @@ pub(super) struct State {
     /// Every body that arrived, answered or not.
     pub(super) received: Vec<Value>,
     pub(super) recorded: Vec<WitnessProof>,
+    /// The proofs that it was told.
+    pub(super) told: Vec<Value>,
 }
 
 impl FakeLog {
@@ -63,6 +65,7 @@ impl FakeLog {
             well_known,
             received: Vec::new(),
             recorded: Vec::new(),
+            told: Vec::new(),
         })))
     }
 
@@ -112,6 +115,11 @@ impl State {
             ("GET", "/api/v1/log/replicate") => (200, self.first_entry()),
             ("GET", "/api/v1/log/consistency-proof") => {
                 (200, self.consistency(number("first"), number("second")))
+            }
+            ("POST", "/api/v1/evidence") => {
+                let proof = body.and_then(|body| serde_json::from_slice(body).ok());
+                self.told.push(proof.expect("evidence is JSON"));
+                (204, Value::Null)
             }
             ("POST", "/api/v1/log/witness") => self.take(body.expect("a body")),
             ("GET", route) if route.starts_with("/api/v1/log/witnesses/") => {

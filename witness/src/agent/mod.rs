@@ -2,6 +2,7 @@
 
 mod error;
 mod remember;
+mod tell;
 
 #[cfg(test)]
 mod fake;
@@ -21,6 +22,7 @@ use diogenes_common::wire::node::WellKnown;
 
 pub use error::RoundError;
 pub use remember::OwnSigned;
+use tell::Patience;
 
 use crate::findings::{keep_evidence, keep_refusal};
 use crate::judge::{Candidate, Comparison, Extension, Refusal, Seen, Verdict, compare, judge};
@@ -77,6 +79,8 @@ pub struct Agent<T> {
     log: Option<LogIdentity>,
     /// Whether this process knows that it has not forgotten anything.
     remembers: bool,
+    /// Who did not answer when it was told what is proven.
+    patience: Patience,
 }
 
 impl<T: Transport> Agent<T> {
@@ -90,7 +94,16 @@ impl<T: Transport> Agent<T> {
         vantages: Arc<[LogServer<T>]>,
         pin: Option<Fingerprint>,
     ) -> Self {
-        Self { home, clock, server, vantages, pin, log: None, remembers: false }
+        Self {
+            home,
+            clock,
+            server,
+            vantages,
+            pin,
+            log: None,
+            remembers: false,
+            patience: Patience::default(),
+        }
     }
 
     /// The server that is watched.
@@ -111,8 +124,15 @@ impl<T: Transport> Agent<T> {
         Ok(lock.origin().clone())
     }
 
-    /// Makes one round. Whatever interrupts it, the next one goes on from there.
+    /// Makes one round, and tells what is proven. Whatever interrupts it, the next one goes on from
+    /// there.
     pub async fn round(&mut self, occasion: Occasion) -> Result<Round, RoundError> {
+        let outcome = self.make_round(occasion).await;
+        self.tell().await;
+        outcome
+    }
+
+    async fn make_round(&mut self, occasion: Occasion) -> Result<Round, RoundError> {
         let log = self.identify().await?;
         let lock = self.lock(&log).await?;
         let first_contact = self.take_up(&log, &lock).await?;

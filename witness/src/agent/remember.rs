@@ -72,12 +72,14 @@ impl<T: Transport> Agent<T> {
         let log = self.identify().await?;
         let lock = self.lock(&log).await?;
         let mut held = Vec::new();
-        for source in std::iter::once(&self.server).chain(&*self.vantages) {
-            held.extend(
-                self.own_signatures(&log, source)
-                    .await
-                    .map_err(|error| RoundError::MemoryUnconfirmed { reason: error.to_string() })?,
-            );
+        let silent =
+            |error: SourceError| RoundError::MemoryUnconfirmed { reason: error.to_string() };
+        held.extend(self.own_signatures(&log, &self.server).await.map_err(silent)?);
+        for vantage in &*self.vantages {
+            // A vantage point of another log has nothing to say about this one.
+            if vantage.newest_head().await.map_err(silent)?.origin == *log.origin() {
+                held.extend(self.own_signatures(&log, vantage).await.map_err(silent)?);
+            }
         }
         let (known, stood) = self.own_past(&lock).await?;
         let contradicts = |signed: &&OwnSigned| {

@@ -376,6 +376,32 @@ async fn a_fork_is_refused_and_its_own_proof_becomes_evidence() {
 }
 
 #[tokio::test]
+async fn a_proof_is_told_until_it_is_answered_and_then_never_again() {
+    let bench = Bench::at_five().await;
+    bench.log.state().history = History::forked_at(3);
+    bench.log.grow(9, 110);
+    // The server answers whatever is asked, and loses what is told.
+    bench.log.state().deaf = true;
+    let mut agent = bench.start();
+    agent.round(Occasion::Scheduled).await.unwrap_err();
+    assert!(!bench.path().join("evidence-told.json").exists(), "nobody answered");
+    drop(agent);
+
+    bench.log.state().deaf = false;
+    bench.log.state().told.clear();
+    for _ in 0..3 {
+        bench.start().round(Occasion::Scheduled).await.unwrap_err();
+    }
+
+    let told = bench.log.state().told.clone();
+    assert_eq!(told.len(), 1, "once answered it is not told again, over starts too");
+    assert_eq!(told[0]["kind"], "fork_prefix");
+    let file = fs::read_dir(bench.path().join("evidence")).unwrap().next().unwrap().unwrap();
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(file.path()).unwrap()).unwrap();
+    assert_eq!(told[0], kept, "as it is kept");
+}
+
+#[tokio::test]
 async fn a_fork_that_nobody_proves_is_refused_and_not_called_proof() {
     let bench = Bench::at_five().await;
     {

@@ -1,13 +1,10 @@
 //! `evidence verify` and `evidence explain`: files that a stranger made, checked offline.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use diogenes_common::evidence::{self, EvidenceError, Kind, MAX_EVIDENCE_BYTES, Proven};
+use diogenes_common::evidence::{self, EvidenceError, MAX_EVIDENCE_BYTES, Proven};
 use diogenes_common::exit::{Exit, Failure};
 use diogenes_common::keys::Fingerprint;
 use diogenes_common::merkle::Hash;
@@ -57,7 +54,7 @@ impl Evidence {
         let bytes = read(file)?;
         let verdict = evidence::verify(&bytes, log_id, fingerprint);
         if let (Self::Explain { .. }, false) = (self, json) {
-            print!("{}", explain(&bytes));
+            print!("{}", evidence::explain(&bytes).unwrap_or_default());
         }
         match &verdict {
             Ok(proven) if json => print_json(&shown(proven)),
@@ -122,47 +119,6 @@ fn proven_text(proven: &Proven, named: Option<Hash>) -> String {
     format!("{log}Proven: {} by key {}.\n", proven.kind.as_str(), proven.fingerprint)
 }
 
-/// What the file says, in words; nothing of it is believed.
-fn explain(bytes: &[u8]) -> String {
-    let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let text = |value: &Value| {
-        let text = value.as_str().unwrap_or("-");
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(2000).collect::<String>()
-    };
-    let mut out = String::new();
-    let kind: Option<Kind> = serde_json::from_value(file["kind"].clone()).ok();
-    let (name, meaning) = kind.map_or(("-", "unknown"), |kind| (kind.as_str(), meaning(kind)));
-    let (at, by) = (text(&file["observed_at"]), text(&file["observer"]));
-    // Writing to a string cannot fail.
-    let _ = write!(
-        out,
-        "Claim:     {name}: {meaning}\nAccused:   {}\nObserved:  {at} by {by}\nIn words:  {}\n",
-        text(&file["accused"]["fingerprint"]),
-        text(&file["explanation"]),
-    );
-    for (number, statement) in file["statements"].as_array().into_iter().flatten().enumerate() {
-        let signed = statement["signed"].as_str().and_then(|text| BASE64.decode(text).ok());
-        let said = match signed {
-            Some(bytes) => text(&String::from_utf8_lossy(&bytes).into()),
-            None => text(&statement["note"]),
-        };
-        let _ = writeln!(out, "Signed {}:  {said}", number + 1);
-    }
-    out
-}
-
-fn meaning(kind: Kind) -> &'static str {
-    match kind {
-        Kind::ForkSameSize => "one size of the log was signed with two contents",
-        Kind::ForkPrefix => "a larger log was signed that does not contain a smaller signed one",
-        Kind::Truncated => "a smaller log was signed after a larger one",
-        Kind::TimestampRegressed => "a larger log was signed with an earlier time",
-        Kind::ChainMerkleMismatch => "a head was signed whose last entry is not its tree's",
-        Kind::BadEntry => "a head was signed over an entry that breaks a rule of the log",
-        Kind::WitnessEquivocated => "a witness signed two histories of one log",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use diogenes_common::evidence::{Observed, contradiction};
@@ -205,10 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn an_explanation_shows_what_was_signed() {
-        let text = explain(&fork());
+    fn an_explanation_says_what_was_signed_and_where_the_histories_part() {
+        let text = evidence::explain(&fork()).unwrap();
 
         assert!(text.starts_with("Claim:     fork_same_size: one size of the log was signed"));
-        assert_eq!(text.matches("diogenes-tree-head/v1 {\"chain_head\"").count(), 2, "{text}");
+        assert_eq!(text.matches("a tree head of log.example").count(), 2, "{text}");
+        assert!(text.contains("the histories part at entry 5 or before"), "{text}");
     }
 }

@@ -15,22 +15,43 @@ use diogenes_common::note::Note;
 pub(super) struct Board(RwLock<HashMap<Hash, Shown>>);
 
 #[derive(Clone, Debug)]
-struct Shown {
-    size: TreeSize,
-    checkpoint: Bytes,
+enum Shown {
+    /// The log may ask, and nothing of it was signed yet.
+    Nothing,
+    Checkpoint {
+        size: TreeSize,
+        checkpoint: Bytes,
+    },
 }
 
 impl Board {
     /// The checkpoint of a log, if one was cosigned.
     pub(super) fn checkpoint(&self, log: Hash) -> Option<Bytes> {
-        self.read().get(&log).map(|shown| shown.checkpoint.clone())
+        match self.read().get(&log)? {
+            Shown::Nothing => None,
+            Shown::Checkpoint { checkpoint, .. } => Some(checkpoint.clone()),
+        }
+    }
+
+    /// Whether this is a log of which nothing was signed yet: its leader may ask that when it has
+    /// to know what was. Of a log that is not known nothing is said.
+    pub(super) fn has_signed_nothing(&self, log: Hash) -> bool {
+        matches!(self.read().get(&log), Some(Shown::Nothing))
+    }
+
+    /// Shows that nothing was signed of a log, as long as that is so.
+    pub(super) fn show_nothing(&self, log: Hash) {
+        self.write().entry(log).or_insert(Shown::Nothing);
     }
 
     /// Shows a checkpoint, unless a larger one is shown.
     pub(super) fn show(&self, log: Hash, size: TreeSize, note: &Note) {
         let mut board = self.write();
-        if board.get(&log).is_none_or(|shown| shown.size <= size) {
-            board.insert(log, Shown { size, checkpoint: Bytes::from(note.to_string()) });
+        let larger =
+            matches!(board.get(&log), Some(Shown::Checkpoint { size: shown, .. }) if *shown > size);
+        if !larger {
+            let checkpoint = Bytes::from(note.to_string());
+            board.insert(log, Shown::Checkpoint { size, checkpoint });
         }
     }
 

@@ -46,7 +46,12 @@ async fn add_checkpoint(State(app): State<App>, body: RawBody<MAX_BODY_BYTES>) -
 async fn checkpoint(State(app): State<App>, Path(log): Path<String>) -> Result<Response, Problem> {
     let hash = format!("sha256:{log}").parse().ok();
     let found = hash.and_then(|hash| app.board.checkpoint(hash));
-    let found = found.ok_or_else(|| Problem::new(Code::NotFound, "nothing was cosigned there"))?;
+    let found = found.ok_or_else(|| {
+        let problem = Problem::new(Code::NotFound, "nothing was cosigned there");
+        // A leader that lost its state asks who may know more: this is an answer, silence is none.
+        let is_known = hash.is_some_and(|hash| app.board.has_signed_nothing(hash));
+        if is_known { problem.member("tree_size", 0) } else { problem }
+    })?;
     let headers = [(CONTENT_TYPE, TEXT), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
     Ok((headers, found).into_response())
 }

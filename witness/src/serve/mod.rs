@@ -289,8 +289,10 @@ impl Parts {
             .map(|(log, state)| (log.hash(), state))
             .collect();
         for (log, state) in &served {
-            if let Some(note) = self.home.published(state) {
-                self.board.show(*log, state.tree().size, &note);
+            match self.home.published(state) {
+                Some(note) => self.board.show(*log, state.tree().size, &note),
+                None if state.has_signed_nothing() => self.board.show_nothing(*log),
+                None => {}
             }
         }
         self.board.keep(|log| served.contains_key(log));

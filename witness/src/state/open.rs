@@ -1,7 +1,6 @@
 //! The directory of a witness: how it is begun, read and brought up to date.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use diogenes_common::clock::Timestamp;
+use diogenes_common::disk::{self as fs, File, OpenOptions};
 use diogenes_common::files::{
     self, DataDir, FileError, FileLock, Role, create_private, read_private, sync_parent,
 };
@@ -452,14 +452,14 @@ impl Files {
 
     pub(super) fn begun(&self) -> Result<Begun, StateError> {
         let indexed = self.first_line()?.is_some();
-        match (self.key.exists(), self.new_key.exists(), indexed) {
+        match (fs::exists(&self.key), fs::exists(&self.new_key), indexed) {
             (true, true, _) => Err(StateError::TwoKeys(self.new_key.clone())),
             (true, false, true) => Ok(Begun::Whole),
             (true, false, false) => Err(StateError::KeyWithoutIndex(self.key.clone())),
-            (false, _, false) if self.state.exists() => {
+            (false, _, false) if fs::exists(&self.state) => {
                 Err(StateError::StateAlone(self.state.clone()))
             }
-            (false, true, true) if !self.state.exists() && self.has_one_line()? => {
+            (false, true, true) if !fs::exists(&self.state) && self.has_one_line()? => {
                 Ok(Begun::Unnamed)
             }
             (false, _, true) => Err(StateError::IndexWithoutKey(self.index.clone())),

@@ -8,10 +8,10 @@
 //! because emitted times never run back, and it is not in the state file, which is written whole:
 //! most of what logs ask for are refreshes. Written under the lock of its log.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
+use diogenes_common::disk::{self, File};
 use diogenes_common::files::{self, private_dir, sync_parent};
 
 use super::open::io_error;
@@ -31,7 +31,7 @@ impl Home {
     ) -> Result<(), StateError> {
         let path = self.refreshed_file(log);
         let directory = self.path().join(DIRECTORY);
-        if !directory.exists() {
+        if !disk::exists(&directory) {
             private_dir(&directory)?;
             sync_parent(&directory)?;
         }

@@ -136,6 +136,11 @@ impl LogState {
         self.forgotten.as_ref().map(Forgotten::tree)
     }
 
+    /// Whether, as far as the state goes, this key never signed anything of the log.
+    pub fn has_signed_nothing(&self) -> bool {
+        self.tree() == TreeRoot::EMPTY && self.forgotten.is_none() && self.halted.is_none()
+    }
+
     /// Says why this key signs nothing for the log, if it does not.
     pub fn check_signing(&self, origin: &LogName) -> Result<(), StateError> {
         if let Some(reason) = self.halted.clone() {

@@ -1,9 +1,9 @@
 //! The state file as this process last read or wrote it.
 
-use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use diogenes_common::disk::{self, File, Metadata, MetadataExt as _};
 
 /// A file whose contents are known.
 ///
@@ -33,7 +33,7 @@ impl Written {
 
     /// Says whether this file, unchanged, is still the one at `path`.
     pub(super) fn is_still(&self, path: &Path) -> bool {
-        path.metadata().is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
+        disk::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
     }
 }
 

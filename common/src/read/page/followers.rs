@@ -148,7 +148,7 @@ pub(super) fn mirror(status: Option<&ReplicationStatus>, now: Timestamp) -> Opti
         eta: if is_syncing { lasting(status.eta_seconds) } else { "–".to_owned() },
         last_contact: since(status.last_contact),
         next_action: status.next_action.clone().unwrap_or_default(),
-        evidence: status.evidence.as_ref().map(|path| format!("/{path}")).unwrap_or_default(),
+        evidence: status.evidence.clone().unwrap_or_default(),
         sources: status.upstreams.iter().map(source).collect(),
     })
 }

@@ -7,7 +7,6 @@
 mod asset;
 mod commands;
 mod entry;
-mod evidence;
 mod followers;
 mod frame;
 mod growth;
@@ -37,6 +36,5 @@ pub(super) fn router<N: Node>() -> OpenApiRouter<N> {
         .routes(routes!(home::page))
         .route("/entries/{id}", get(entry::page))
         .route("/keys/{fingerprint}", get(key::page))
-        .route("/evidence/{name}", get(evidence::file))
         .merge(OpenApiRouter::from(asset::files()))
 }

@@ -6,6 +6,7 @@ use crate::leaf::Leaf;
 use crate::read::entries::in_order;
 use crate::read::reads::Reads;
 use crate::read::snapshot::Snapshot;
+use crate::read::turns::Kind;
 use crate::store::{Filter, Order, Span, StoreError};
 
 /// How many entries the page shows.
@@ -87,7 +88,7 @@ async fn found(
         return Ok(Some((entries.iter().map(EntryRow::of).collect(), has_more)));
     }
     // The page is not limited by address: so its searches are, all together.
-    let Ok(_slot) = reads.searches().try_acquire() else { return Ok(None) };
+    let Ok(_slot) = reads.turns().turn_now(Kind::Search) else { return Ok(None) };
     let newest = Span { after: 0, upto: size, order: Order::Descending };
     let mut matches = store.search(search, newest).await?;
     let has_more = matches.has_more || matches.ids.len() > ROWS;

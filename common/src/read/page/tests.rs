@@ -147,12 +147,12 @@ async fn evidence_can_be_downloaded_as_it_was_stored() {
     node.reads().store().open_incident(&incident).await.unwrap();
 
     let html = html(&node, "/").await;
-    let link = html.split('"').find(|part| part.starts_with("/evidence/")).unwrap();
+    let link = html.split('"').find(|part| part.starts_with("/api/v1/evidence/")).unwrap();
     assert!(html.contains("two heads") && !html.contains("<b>"), "{html}");
     let file = node.request(link, &[]).await;
     assert_eq!(file.headers()["content-disposition"], "attachment; filename=\"evidence-1.json\"");
     assert_eq!(node.body(file).await, bytes);
-    for absent in ["/evidence/2.json", "/evidence/1", "/evidence/x.json"] {
+    for absent in ["/api/v1/evidence/2", "/api/v1/evidence/x", "/api/v1/evidence/-1"] {
         assert_eq!(node.refusal(absent).await, Code::NotFound, "{absent}");
     }
 }
