@@ -175,6 +175,8 @@ struct Source {
     fault: Option<Fault>,
     retry_at: Option<Now>,
     contact: Option<Now>,
+    /// Size of the head that it showed last.
+    shows: TreeSize,
 }
 
 impl Source {
@@ -281,12 +283,12 @@ impl Replica {
         let mut actions = Vec::new();
         match event {
             Event::Shown { source, head } => {
-                self.heard(source, now);
+                self.heard(source, &head, now);
                 self.learn(head, now.wall);
                 return actions;
             }
             Event::Accepted { source, head } => {
-                self.contacted(source, now);
+                self.contacted(source, &head, now);
                 self.learn(head, now.wall);
                 // The status is judged when the batch is stored, a moment later: a follower that
                 // is in step must not flicker with every entry.
@@ -414,20 +416,21 @@ impl Replica {
     }
 
     /// The source showed a good head. One whose batches do not hold stays quarantined all the same.
-    fn heard(&mut self, source: usize, now: Now) {
+    fn heard(&mut self, source: usize, head: &Accepted, now: Now) {
         let is_quarantined = self.is_refused(source)
             && self.sources.get(source).is_some_and(|source| source.wait(now) > 0);
         if is_quarantined {
             self.contact = Some(now);
         } else {
-            self.contacted(source, now);
+            self.contacted(source, head, now);
         }
     }
 
-    fn contacted(&mut self, source: usize, now: Now) {
+    fn contacted(&mut self, source: usize, head: &Accepted, now: Now) {
         self.contact = Some(now);
         if let Some(source) = self.sources.get_mut(source) {
-            *source = Source { fault: None, retry_at: None, contact: Some(now) };
+            let shows = head.size();
+            *source = Source { fault: None, retry_at: None, contact: Some(now), shows };
         }
     }
 
@@ -513,10 +516,12 @@ impl Replica {
 
     fn stuck(&self, now: Now) -> Verdict {
         let fresh = self.newest.as_ref().is_some_and(|newest| self.is_fresh(newest, now));
+        // Old heads, again and again, below one that was seen.
+        let lags = self.sources.iter().all(|source| source.shows <= self.tree.size);
         let fault = self.sources.iter().find_map(|source| source.fault);
         let reason = match fault {
             Some(fault) => Some(fault.reason()),
-            None if fresh => None,
+            None if fresh && !lags => None,
             None => Some("leader_stale"),
         };
         Verdict { status: FollowerStatus::Behind, reason, class: None }

@@ -74,20 +74,32 @@ impl Audience {
         status(&self.mirror).await
     }
 
+    /// What the follower says once this holds, or at the end of so many seconds: a source errs and
+    /// recovers in turn, so that a later answer may be another one.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn seen(&self, seconds: u64, holds: impl Fn(&MirrorStatus) -> bool) -> MirrorStatus {
+        let patience = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let status = self.status().await;
+            if holds(&status) || Instant::now() > patience {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until the follower is in step.
     ///
     /// # Panics
     /// When it does not get there.
     pub async fn synced_at(&self, size: u64) {
-        let patience = Instant::now() + PATIENCE;
-        loop {
-            let status = self.status().await;
-            if status.status == FollowerStatus::Synced && status.tree_size.get() == size {
-                return;
-            }
-            assert!(Instant::now() < patience, "in vain: SYNCED at {size}: {status:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let in_step = |status: &MirrorStatus| {
+            status.status == FollowerStatus::Synced && status.tree_size.get() == size
+        };
+        let status = self.seen(PATIENCE.as_secs(), in_step).await;
+        assert!(in_step(&status), "in vain: SYNCED at {size}: {status:?}");
     }
 
     /// What the witness does with the head that it is shown.

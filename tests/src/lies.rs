@@ -41,7 +41,8 @@ pub struct Lie {
     pub name: &'static str,
     /// The rule that it breaks.
     pub rule: &'static str,
-    /// Tells it, to those who were told the truth up to [`LEVEL`].
+    /// Tells it, to those who were told the truth up to [`LEVEL`]; nobody sees the new entries before
+    /// the lie.
     pub tell: fn(&Liar),
     /// What a follower makes of it.
     pub follower: Outcome,
@@ -92,12 +93,12 @@ pub static LIES: [Lie; 29] = [
         name: "batch-corrupt",
         rule: "verify before store",
         tell: |liar| {
-            liar.tell(longer(liar, 5));
             liar.story().garble = Some(|batch| {
                 if let Some(byte) = batch.leaves.first_mut().and_then(|leaf| leaf.last_mut()) {
                     *byte ^= 1;
                 }
             });
+            liar.tell(longer(liar, 5));
         },
         follower: Outcome::Transient("bad_batch"),
         witness_refuses: false,
@@ -106,12 +107,12 @@ pub static LIES: [Lie; 29] = [
         name: "batch-gapped",
         rule: "verify before store",
         tell: |liar| {
-            liar.tell(longer(liar, 5));
             liar.story().garble = Some(|batch| {
                 if batch.leaves.len() > 1 {
                     batch.leaves.remove(0);
                 }
             });
+            liar.tell(longer(liar, 5));
         },
         follower: Outcome::Transient("bad_batch"),
         witness_refuses: false,
@@ -120,8 +121,8 @@ pub static LIES: [Lie; 29] = [
         name: "batch-reordered",
         rule: "verify before store",
         tell: |liar| {
-            liar.tell(longer(liar, 5));
             liar.story().garble = Some(|batch| batch.leaves.reverse());
+            liar.tell(longer(liar, 5));
         },
         follower: Outcome::Transient("bad_batch"),
         witness_refuses: false,
@@ -130,9 +131,11 @@ pub static LIES: [Lie; 29] = [
         name: "head-signature-swapped",
         rule: "verify before store",
         tell: |liar| {
-            let signature = liar.story().head.signature;
-            liar.tell(longer(liar, 5));
-            liar.story().head.signature = signature;
+            let book = longer(liar, 5);
+            let mut head = book.head(book.size());
+            let mut story = liar.story();
+            head.signature = story.head.signature;
+            (story.book, story.head) = (book, head);
         },
         follower: Outcome::Transient("bad_batch"),
         witness_refuses: true,
@@ -259,12 +262,15 @@ pub static LIES: [Lie; 29] = [
         name: "inconsistent-unproven",
         rule: "no source gives a proof that verifies",
         tell: |liar| {
+            {
+                let mut story = liar.story();
+                (story.most, story.proves) = (Some(LEVEL + 3), false);
+                story.garble = Some(|batch| {
+                    let proof = &mut batch.header.consistency_proof;
+                    proof.iter_mut().for_each(|hash| *hash = Hash::of(b"?"));
+                });
+            }
             liar.tell(longer(liar, 10));
-            let mut story = liar.story();
-            (story.most, story.proves) = (Some(LEVEL + 3), false);
-            story.garble = Some(|batch| {
-                batch.header.consistency_proof.iter_mut().for_each(|hash| *hash = Hash::of(b"?"));
-            });
         },
         follower: Outcome::Transient("inconsistent_unproven"),
         witness_refuses: true,
@@ -322,13 +328,13 @@ pub static LIES: [Lie; 29] = [
         name: "batch-duplicated",
         rule: "verify before store",
         tell: |liar| {
-            liar.tell(longer(liar, 5));
             liar.story().garble = Some(|batch| {
                 if let Some(first) = batch.leaves.first().cloned() {
                     batch.leaves.insert(0, first);
                     batch.leaves.pop();
                 }
             });
+            liar.tell(longer(liar, 5));
         },
         follower: Outcome::Transient("bad_batch"),
         witness_refuses: false,
@@ -337,9 +343,9 @@ pub static LIES: [Lie; 29] = [
         name: "batch-oversized",
         rule: "8 MiB and a byte",
         tell: |liar| {
-            liar.tell(longer(liar, 5));
             let body = || vec![b' '; MAX_BODY_BYTES + 1];
             liar.story().instead = Some(Instead { content_encoding: None, body });
+            liar.tell(longer(liar, 5));
         },
         follower: Outcome::Transient("bad_batch"),
         witness_refuses: false,
@@ -348,9 +354,9 @@ pub static LIES: [Lie; 29] = [
         name: "batch-deep",
         rule: "a bounded depth",
         tell: |liar| {
-            liar.tell(longer(liar, 5));
             let body = || [b"{\"entries\":", "[".repeat(1 << 20).as_bytes()].concat();
             liar.story().instead = Some(Instead { content_encoding: None, body });
+            liar.tell(longer(liar, 5));
         },
         follower: Outcome::Transient("bad_batch"),
         witness_refuses: false,
@@ -359,9 +365,9 @@ pub static LIES: [Lie; 29] = [
         name: "batch-bomb",
         rule: "caps while decompressing",
         tell: |liar| {
-            liar.tell(longer(liar, 5));
             let content_encoding = Some("zstd");
             liar.story().instead = Some(Instead { content_encoding, body: bomb });
+            liar.tell(longer(liar, 5));
         },
         follower: Outcome::Transient("bad_batch"),
         witness_refuses: false,

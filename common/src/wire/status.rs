@@ -603,7 +603,7 @@ impl MirrorStatus {
     }
 
     fn judge(&self, now: Timestamp) -> Verdict {
-        let reason = self.reason.as_deref().map_or("for an unknown reason", in_words);
+        let reason = self.reason.as_deref().map_or("it makes no progress", in_words);
         match self.status {
             FollowerStatus::Error => {
                 let what = match self.class {

@@ -126,6 +126,20 @@ fn an_old_head_is_leader_stale_however_often_it_is_sent() {
 }
 
 #[test]
+fn a_source_that_shows_less_than_was_seen_is_leader_stale() {
+    let mut replica = synced(5, 100);
+    replica.on(Event::Shown { source: 0, head: head(8, 101) }, now(101));
+    accept(&mut replica, 0, head(5, 100), 110);
+    assert_eq!(verdict(&mut replica, 110), (FollowerStatus::Syncing, None));
+    accept(&mut replica, 0, head(5, 100), 112);
+    assert_eq!(verdict(&mut replica, 112), (FollowerStatus::Behind, Some("leader_stale")));
+
+    accept(&mut replica, 0, head(8, 101), 113);
+    replica.on(Event::Stored { tree: tree(8), head: Some(head(8, 101)) }, now(113));
+    assert_eq!(verdict(&mut replica, 113), (FollowerStatus::Synced, None));
+}
+
+#[test]
 fn each_fault_has_its_status() {
     let table = [
         (Fault::RateLimited, FollowerStatus::Behind, "rate_limited", None),

@@ -3,6 +3,7 @@
 use diogenes_common::clock::Clock as _;
 use diogenes_common::clock_system::SystemClock;
 use diogenes_common::statement::FollowerStatus;
+use diogenes_common::wire::status::MirrorStatus;
 use diogenes_tests::audience::{Audience, follow_any, stands, status};
 use diogenes_tests::book::Book;
 use diogenes_tests::liar::Liar;
@@ -23,9 +24,8 @@ pub(crate) fn frozen_leader(programs: &Programs) -> Playing<'_> {
         let scene = Audience::of(programs.clone(), book, prepare).await;
         let watch = Watch::start();
 
-        let is_behind = async || scene.status().await.reason.as_deref() == Some("leader_stale");
-        within(15, is_behind).await;
-        let (after, now) = (watch.elapsed(), scene.status().await);
+        let now = scene.seen(15, |status| status.reason.as_deref() == Some("leader_stale")).await;
+        let after = watch.elapsed();
 
         tell_now(&scene.liar, longer(&scene.liar, 3));
         let healed = within(5, async || {
@@ -86,12 +86,11 @@ pub(crate) fn replayed_head(programs: &Programs) -> Playing<'_> {
 
         scene.liar.story().head = honest.head(LEVEL / 2);
 
-        let noted = async || {
-            let upstreams = scene.status().await.upstreams;
-            upstreams.iter().any(|source| source.error.as_deref() == Some("leader_stale"))
+        let is_noted = |status: &MirrorStatus| {
+            status.upstreams.iter().any(|source| source.error.as_deref() == Some("leader_stale"))
         };
-        let is_noted = within(10, noted).await;
-        let (after, now) = (watch.elapsed(), scene.status().await);
+        let now = scene.seen(10, is_noted).await;
+        let after = watch.elapsed();
         let same = (now.tree_size, now.root_hash) == (before.tree_size, before.root_hash);
         let is_no_error = now.class.is_none();
         let mut more = honest;
@@ -99,7 +98,7 @@ pub(crate) fn replayed_head(programs: &Programs) -> Playing<'_> {
         scene.liar.tell(more);
         let healed = within(10, async || scene.status().await.tree_size.get() == LEVEL + 2).await;
         // Depending on the moment the state is still SYNCED or already BEHIND: both are "ignored".
-        let reason = if is_noted { "leader_stale" } else { "" };
+        let reason = if is_noted(&now) { "leader_stale" } else { "" };
         let standing = if is_no_error { Standing::Unmoved } else { state_of(&now).standing };
         Ok(Observed {
             who: Who::Follower,
@@ -131,10 +130,10 @@ pub(crate) fn promised_and_forked(programs: &Programs) -> Playing<'_> {
         scene.liar.tell(fork);
         scene.liar.story().most = None;
 
-        let has_latched = async || state_of(&scene.status().await).standing == Standing::Latched;
-        within(10, has_latched).await;
-        let (after, state) = (watch.elapsed(), state_of(&scene.status().await));
-        let size = scene.status().await.tree_size.get();
+        let has_latched = |status: &MirrorStatus| state_of(status).standing == Standing::Latched;
+        let now = scene.seen(10, has_latched).await;
+        let (after, state) = (watch.elapsed(), state_of(&now));
+        let size = now.tree_size.get();
         let file = scene.kept(&state.reason).await.file;
         let left = evidence::proof(&scene.machine, &file, log_id);
         let checks = vec![("nothing past the promised size is stored", size < 3 * LEVEL)];
