@@ -516,7 +516,7 @@ mod tests {
 
     impl Running {
         async fn synced(&self) -> MirrorStatus {
-            for _ in 0..1_000 {
+            for _ in 0..9_000 {
                 let path = "/api/v1/log/replication-status";
                 match self.client.get_json(&self.url, path).await {
                     Ok(ReplicationStatus::Follower(status))
@@ -528,7 +528,7 @@ mod tests {
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            panic!("not synced within ten seconds");
+            panic!("not synced in time");
         }
 
         async fn refusal(&self, method: Method, path: &str) -> (u16, Option<String>) {
@@ -626,7 +626,7 @@ mod tests {
         assert_eq!((refused.status(), refused.code()), (Some(403), Some("witness_not_authorized")));
         drop(leader);
         let mut code = None;
-        for _ in 0..100 {
+        for _ in 0..3_000 {
             code = send().await.expect_err("nobody is there").code().map(str::to_owned);
             if code.as_deref() == Some("leader_unreachable") {
                 break;

@@ -493,6 +493,8 @@ async fn of_equal_requests_at_once_one_appends(place: Place) {
                 201 => created += 1,
                 200 => {}
                 409 => assert_eq!(answer.problem(), "idempotency_in_progress"),
+                // Whoever waits too long for a turn is sent away, before anything happens.
+                503 => assert_eq!(answer.problem(), "overloaded"),
                 _ => panic!("{answer}"),
             }
         }
@@ -776,9 +778,11 @@ async fn an_unreachable_database_is_said_and_healed_without_a_restart() {
     let site = Place::sqlite().start_with(&[("DATABASE_URL", &database)]).await;
     site.grow(3).await;
     let signal = |name: &str| {
-        for pid in cluster.pids().unwrap() {
-            let done = std::process::Command::new("kill").args([name, &pid]).status().unwrap();
-            assert!(done.success(), "kill {name} {pid}");
+        // What the server forked between the look and the signal is there at the second look; what
+        // ended meanwhile is no fault.
+        for _ in 0..2 {
+            let pids = cluster.pids().unwrap();
+            let _done = std::process::Command::new("kill").arg(name).args(&pids).status();
         }
     };
 

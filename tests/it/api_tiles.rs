@@ -53,6 +53,11 @@ async fn a_stranger_rebuilds_the_tree_from_bundles_and_finds_it_in_the_tiles(pla
     let early = checkpoint(&site, &site.leader).await.tree();
     site.grow(400).await;
     site.level(&follower).await;
+    eventually("the follower shows the leader's checkpoint", async || {
+        let text = follower.get("/checkpoint").await.body;
+        String::from_utf8_lossy(&text).lines().nth(1) == Some("701")
+    })
+    .await;
 
     for node in [&site.leader, &follower] {
         let tree = checkpoint(&site, node).await.tree();

@@ -531,7 +531,7 @@ async fn a_slow_or_broken_request_ends_in_bounded_time_and_leaves_nothing() {
             () = trickle => unreachable!("it never ends"),
         };
         check("a slow body", &answer, 408, "request_timeout");
-        assert!((29..40).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        assert!((29..58).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     };
     let slow_head = async {
         let begun = Instant::now();
@@ -550,13 +550,13 @@ async fn a_slow_or_broken_request_ends_in_bounded_time_and_leaves_nothing() {
             _ = raw::read(&mut reader) => {}
             () = trickle => unreachable!("it never ends"),
         }
-        assert!((9..20).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        assert!((9..55).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     };
     let silent = async {
         let begun = Instant::now();
         let mut stream = TcpStream::connect(address).await.unwrap();
         assert!(raw::read(&mut stream).await.is_err());
-        assert!((9..20).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        assert!((9..55).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     };
     let cut_off = async {
         let (_, mut writer) = TcpStream::connect(address).await.unwrap().into_split();

@@ -379,6 +379,7 @@ async fn witnesses_that_do_not_answer_or_do_not_know_the_log_hold_nobody_up() {
     eventually("the good one is enough", async || cosigned(&site, &policy).await == Some((6, 1)))
         .await;
     eventually("the conflict is told", async || incidents(&site).await.len() == 1).await;
+    eventually("the stranger was asked", async || stranger.asked() > 0).await;
 
     assert_eq!(incidents(&site).await[0]["reason"], "witness_conflict");
     assert_eq!((stranger.asked(), conflict.asked()), (1, 1));

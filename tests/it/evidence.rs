@@ -94,8 +94,10 @@ async fn what_one_follower_proves_stops_the_leader_and_latches_the_others() {
 
     latched(&finder, "fork_prefix").await;
     latched(&other, "fork_prefix").await;
-    eventually("the leader signs nothing", async || append(&site).await.status == 503).await;
-    assert_eq!(append(&site).await.problem(), "signing_paused");
+    // Asked with an append, a leader that was not told yet would take it.
+    eventually("the leader knows", async || site.leader.get("/readyz").await.status == 503).await;
+    let refused = append(&site).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "signing_paused"));
     let found = proofs(&finder).await;
     assert_eq!(found.len(), 1);
     assert_eq!(proofs(&other).await, found, "the very file");

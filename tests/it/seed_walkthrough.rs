@@ -105,7 +105,7 @@ async fn assert_every_read(node: &Node, fingerprint: &str) {
     assert!(asked > 15, "{asked}");
 
     let mut events = TcpStream::connect(node.address()).unwrap();
-    events.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    events.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     write!(events, "GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", node.authority()).unwrap();
     let mut status = [0; 12];
     events.read_exact(&mut status).unwrap();

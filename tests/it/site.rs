@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diogenes_common::clock::{Clock, Timestamp};
 use diogenes_common::clock_system::SystemClock;
@@ -95,8 +96,17 @@ impl Place {
     /// Starts a leader with further settings and a clock of the test's own.
     pub(crate) async fn start_at(self, settings: &[(&str, &str)], clock: Arc<dyn Clock>) -> Site {
         let tasks = Tasks::new();
-        let leader = self.leader(settings, clock, &tasks).await;
-        let leader = leader.unwrap_or_else(|failure| panic!("{failure:?}"));
+        // One before on the same files takes a while to end.
+        let deadline = Instant::now() + Duration::from_secs(90);
+        let leader = loop {
+            match self.leader(settings, clock.clone(), &tasks).await {
+                Ok(leader) => break leader,
+                Err(failure) => {
+                    let is_held = ["locked", "not_leader"].contains(&failure.reason());
+                    assert!(is_held && Instant::now() < deadline, "{failure:?}");
+                }
+            }
+        };
         let address = leader.address();
         // Not one of its own tasks, or it would wait for its own end.
         Tasks::new().spawn(async move { leader.run().await.unwrap() });
@@ -279,9 +289,7 @@ impl Site {
     /// Appends one generic event; answers the leader's words.
     pub(crate) async fn append(&self, payload: &Value) -> Value {
         let event = serde_json::json!({ "event_type": "x-it:event", "payload": payload });
-        let answer = self.leader.post("/api/v1/log/entries", &event).token(TOKEN).send().await;
-        assert_eq!(answer.status, 201, "{answer}");
-        answer.json()
+        self.taken(&event).await.json()
     }
 
     /// Appends so many generic events at once.
@@ -289,10 +297,24 @@ impl Site {
         let event = |n| serde_json::json!({ "event_type": "x-it:event", "payload": { "n": n } });
         let events: Vec<Value> = (0..more).map(event).collect();
         for some in events.chunks(1_000) {
-            let some = Value::from(some.to_vec());
-            let answer = self.leader.post("/api/v1/log/entries", &some).token(TOKEN).send().await;
-            assert_eq!(answer.status, 201, "{answer}");
+            self.taken(&Value::from(some.to_vec())).await;
         }
+    }
+
+    /// Appends once, though a machine that stalls has the leader say that PostgreSQL is silent.
+    async fn taken(&self, events: &Value) -> Answer {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let key = format!("site-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        for _ in 0..30 {
+            let request = self.leader.post("/api/v1/log/entries", events).token(TOKEN);
+            let answer = request.header("idempotency-key", &key).send().await;
+            match answer.status {
+                200 | 201 => return answer,
+                409 | 503 => tokio::time::sleep(Duration::from_millis(500)).await,
+                _ => panic!("{answer}"),
+            }
+        }
+        panic!("the leader does not append");
     }
 
     /// The newest head, its signature verified.
@@ -381,7 +403,7 @@ pub(crate) fn consistent(shown: &Value, tree: &TreeRoot) {
 
 /// Waits until a condition holds; a test that waits in vain fails.
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    for _ in 0..600 {
+    for _ in 0..1_800 {
         if condition().await {
             return;
         }

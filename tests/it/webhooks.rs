@@ -138,9 +138,12 @@ async fn who_asks_is_told_of_what_follows_by_messages_that_verify(place: Place) 
     assert_eq!(log[0]["entry_id"], last["id"], "the newest first");
     assert!(log.iter().all(|one| one["status"] == "delivered" && one["response_status"] == 204));
     assert!(log.iter().all(|one| one["attempts"] == 1 && one["error"].is_null()), "{log:?}");
-    let metrics = String::from_utf8(site.leader.get("/metrics").await.body).unwrap();
     let delivered = "diogenes_webhook_deliveries_total{result=\"delivered\"} 4";
-    assert!(metrics.lines().any(|line| line == delivered), "{metrics}");
+    eventually("they are counted", async || {
+        let metrics = site.leader.get("/metrics").await.body;
+        String::from_utf8_lossy(&metrics).lines().any(|line| line == delivered)
+    })
+    .await;
 
     let test = owner.ask(&site.leader, "POST", &path(&webhook, "/test"), None).await;
     assert_eq!((test.status, &test.json()["delivered"]), (200, &json!(true)), "{test}");
@@ -287,13 +290,23 @@ async fn what_fails_is_tried_again_later_under_the_same_name(place: Place) {
         (429, Some(("retry-after", "1200".to_owned()))),
     ]);
 
+    // The pause counts from when the attempt is written down, which is after it arrived.
+    let attempted = async |attempts: u64| {
+        arrive(&receiver, usize::try_from(attempts).unwrap()).await;
+        eventually("the attempt is written down", async || {
+            let log = alice.get(&site.leader, &path(&webhook, "/deliveries")).await;
+            log["deliveries"][0]["attempts"] == attempts
+        })
+        .await;
+    };
+
     site.append(&json!({ "n": 1 })).await;
-    arrive(&receiver, 1).await;
+    attempted(1).await;
     clock.pass(7_000);
-    arrive(&receiver, 2).await;
+    attempted(2).await;
     let waiting = alice.get(&site.leader, &path(&webhook, "/deliveries")).await;
     clock.pass(360_000);
-    arrive(&receiver, 3).await;
+    attempted(3).await;
     // Half an hour is its next step, and it asked for less; what is new waits as long as it asked.
     clock.pass(600_000);
     site.append(&json!({ "n": 2 })).await;

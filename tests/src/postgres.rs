@@ -8,7 +8,6 @@
 use std::env;
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -21,11 +20,13 @@ use anyhow::{Context as _, bail, ensure};
 use diogenes_common::store::{DatabaseUrl, OpenOptions, Store};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::process::free_address;
+
 /// The oldest version that the product supports.
 const OLDEST: u32 = 14;
 
 /// How long the server may take to be up, or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running cluster.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl Cluster {
     fn start(programs: PathBuf, durable: bool) -> anyhow::Result<Self> {
         let user = unprivileged()?;
         let directory = fresh_directory(user)?;
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_address().port();
         let (databases, server) = (AtomicU32::new(0), Mutex::new(None));
         let cluster = Self { programs, directory, port, durable, databases, user, server };
         cluster.initialise()?;

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,10 @@ use crate::http::Node;
 
 /// How long a process may take to be up, or to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Where nodes listen.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u32 = 12_000;
 
 /// A directory of its own to run nodes in, as a user's home.
 #[derive(Debug)]
@@ -370,13 +375,21 @@ fn spawn(command: Command) -> io::Result<Child> {
     started.recv().map_err(io::Error::other)?
 }
 
-/// A port of the loopback that was free a moment ago.
+/// A port of the loopback that was free a moment ago, below those that the system gives to whoever
+/// asks for any (32,768 on).
 ///
 /// # Panics
 /// When there is none.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a listener has an address")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(61);
+    let addresses = (0..PORTS).map(|_| {
+        let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let port = FIRST_PORT + u16::try_from(next).expect("there are not as many");
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    });
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+    addresses.into_iter().find(is_free).expect("a free port")
 }
 
 /// Waits until a condition holds.

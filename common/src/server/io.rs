@@ -92,15 +92,13 @@ mod tests {
 
     use super::*;
 
-    const SHORT: Duration = Duration::from_millis(20);
-
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_cut_and_a_slow_one_is_not() {
         let (mut peer, stream) = duplex(8);
-        let mut guarded = Guarded::new(stream, SHORT * 5);
+        let mut guarded = Guarded::new(stream, Duration::from_secs(3));
         let slow = async {
             for _ in 0..10 {
-                sleep(SHORT).await;
+                sleep(Duration::from_millis(400)).await;
                 peer.read_exact(&mut [0; 8]).await.unwrap();
             }
         };

@@ -4,6 +4,7 @@ use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::body::RawBody;
 use super::limits::Class;
@@ -205,7 +206,7 @@ async fn a_client_that_dawdles_over_its_head_is_cut() {
         let start = Instant::now();
         let answer = server.send(beginning).await;
         assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{beginning:?}");
+        assert!(start.elapsed() < Duration::from_secs(25), "{beginning:?}");
     }
 }
 
@@ -223,20 +224,29 @@ async fn a_head_is_bounded() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
     let bounds = Bounds { progress: Duration::from_millis(100), ..Bounds::default() };
-    let server = start(bounds).await;
+    let cut = CancellationToken::new();
+    let end = cut.clone();
+    let endless = async move || {
+        let held = end.clone().drop_guard();
+        let piece = move || {
+            let _until_it_is_cut = &held;
+            Ok::<_, std::io::Error>(vec![b'x'; 64 * 1024])
+        };
+        Body::from_stream(futures_util::stream::repeat_with(piece))
+    };
+    let router = Router::new().route("/endless", get(endless));
+    let server = start_with(router, bounds, HttpsPolicy::default()).await;
     let mut stream = server.connect().await;
-    stream.write_all(b"GET /huge HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
 
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    stream.write_all(b"GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
 
-    let mut taken = Vec::new();
-    let _end = stream.read_to_end(&mut taken).await;
-    assert!(taken.len() < 64 * 1024 * 1024);
+    tokio::time::timeout(Duration::from_secs(60), cut.cancelled()).await.expect("it is cut");
 }
 
 #[tokio::test]
 async fn a_connection_beyond_the_bound_takes_the_place_of_an_idle_one() {
-    let server = start(Bounds { connections: 1, ..Bounds::default() }).await;
+    let head = Duration::from_secs(120);
+    let server = start(Bounds { connections: 1, head, ..Bounds::default() }).await;
     let mut idle = server.connect().await;
     tokio::time::sleep(Duration::from_millis(20)).await;
 
@@ -244,7 +254,7 @@ async fn a_connection_beyond_the_bound_takes_the_place_of_an_idle_one() {
     let answer = server.ask("GET", "/hello/a", "").await;
 
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "it does not wait until that one is cut");
+    assert!(begun.elapsed() < Duration::from_secs(60), "it does not wait until that one is cut");
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0, "the idle one is closed");
 }
 
@@ -285,7 +295,8 @@ async fn a_stop_finishes_what_was_begun_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn a_request_that_is_on_its_way_when_the_node_stops_is_answered_as_the_last_one() {
-    let server = start(Bounds::default()).await;
+    let farewell = Duration::from_secs(60);
+    let server = start(Bounds { farewell, ..Bounds::default() }).await;
     let mut idle = server.connect().await;
     idle.write_all(b"GET /hello/a HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     assert_ne!(idle.read(&mut [0; 512]).await.unwrap(), 0);

@@ -37,6 +37,21 @@ type StoredWebhook =
     (String, String, String, String, Vec<u8>, Vec<u8>, i64, String, i64, i64, Option<i64>);
 type StoredEntry = (i64, String, Vec<u8>, i64);
 
+/// Has everybody else wait who wants to change this webhook or its messages. Whoever changes both
+/// begins with this, or two of them would wait for each other on PostgreSQL, which ends one.
+const HOLD: Sql = Sql {
+    sqlite: "SELECT 1 FROM local_webhooks WHERE id = $1",
+    postgres: "SELECT 1 FROM local_webhooks WHERE id = $1 FOR UPDATE",
+};
+
+/// The same for those that rows begin with.
+const HOLD_EACH: Sql = Sql {
+    sqlite: "SELECT 1 FROM json_each($1)",
+    postgres: "SELECT 1 FROM local_webhooks WHERE id IN
+                 (SELECT named.value->>0 FROM json_array_elements($1::json) AS named)
+               ORDER BY id FOR UPDATE",
+};
+
 impl Store {
     /// Keeps a new webhook, unless its owner or the leader has as many as there may be.
     pub async fn put_webhook(
@@ -199,6 +214,7 @@ impl Store {
         }
         let pool = &self.0.writers;
         let done = in_transaction!(pool, pool.patience(), db => async {
+            db.run(HOLD_EACH, vec![json(&places)]).await?;
             if !told.is_empty() {
                 db.run(TELL, vec![json(&told)]).await?;
             }
@@ -309,6 +325,7 @@ impl Store {
             .collect();
         let pool = &self.0.writers;
         let done = in_transaction!(pool, pool.patience(), db => async {
+            db.run(HOLD_EACH, vec![json(&webhooks)]).await?;
             db.run(ATTEMPTS, vec![json(&attempts)]).await?;
             db.run(WEBHOOKS, vec![json(&webhooks)]).await?;
             Ok::<_, CommitError>(())
@@ -358,6 +375,7 @@ impl Store {
         );
         let (pool, id) = (&self.0.writers, id.to_string());
         let found = in_transaction!(pool, pool.patience(), db => async {
+            db.run(HOLD, values![&*id]).await?;
             let row = values![&*id, number(entry_id), now.millis()];
             let found = db.run(MESSAGE, row).await? > 0;
             if found {

@@ -247,7 +247,9 @@ async fn recount_proofs(
     if fresh && witnesses.iter().all(|witness| memory.proofs.contains_key(witness)) {
         return Ok(());
     }
-    let size = snapshot.size().get();
+    // A proof that came after the snapshot was taken counts too, or it would be missed until the
+    // next count.
+    let size = newest.values().copied().fold(snapshot.size().get(), u64::max);
     let after = last_before(app, now.plus_millis(-DAY_MILLIS), size).await?;
     memory.proofs.clear();
     for witness in witnesses {

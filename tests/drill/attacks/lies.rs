@@ -10,8 +10,11 @@ use crate::evidence;
 use crate::stage::{state_of, within};
 use crate::verdict::{Expected, Leaves, Observed, Standing, State, Who};
 
-/// How many seconds a follower may take to notice, and to forget.
+/// How many seconds a follower may take to notice.
 const SOON: u64 = 10;
+/// How many it may take to forget: it asks a source that lied ever more rarely, once a minute at
+/// least.
+const HEALED: u64 = 75;
 
 /// What must become of a lie; `None` if it is none.
 pub(crate) fn expected(lie: &Lie) -> Option<Expected> {
@@ -66,7 +69,7 @@ async fn heals(scene: &Audience, known: &Hash) -> bool {
     truth.grow(12);
     let size = truth.size();
     scene.liar.repent(truth);
-    within(SOON, async || {
+    within(HEALED, async || {
         let status = scene.status().await;
         state_of(&status).standing == Standing::Unmoved && status.tree_size.get() == size
     })

@@ -213,7 +213,7 @@ impl People<'_> {
     /// Moves the clock away from every instant at which something begins or ends, so that what the
     /// model says of now holds until the request has arrived.
     fn settle(&self, model: &mut Model) {
-        const MARGIN: i64 = 3_000;
+        const MARGIN: i64 = 15_000;
         loop {
             model.now = self.clock.now();
             let is_near = |at: &Timestamp| at.millis_since(model.now).abs() <= MARGIN;

@@ -15,6 +15,7 @@ on_both!(
     an_attempt_is_written_down_and_says_what_is_due_next,
     what_was_decided_before_a_replay_does_not_count,
     what_was_settled_is_forgotten_in_time,
+    whoever_changes_a_webhook_waits_for_what_is_being_written_down,
 );
 
 const DAY: i64 = 86_400_000;
@@ -194,4 +195,36 @@ async fn what_was_settled_is_forgotten_in_time(database: Database) {
     assert_eq!(store.deliveries(first.id, 0, 9).await.unwrap().1, 3);
     assert_eq!(store.thin_deliveries(at(START + 7 * DAY + 1)).await, Ok(1_001));
     assert_eq!(store.deliveries(first.id, 0, 9).await.unwrap().1, 2, "what waits stays");
+}
+
+async fn whoever_changes_a_webhook_waits_for_what_is_being_written_down(database: Database) {
+    let (store, first) = telling(&database).await;
+    if database.is_postgres() {
+        database
+            .tamper(
+                "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+                   $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+                 CREATE TRIGGER slow AFTER UPDATE ON local_webhook_messages
+                   FOR EACH STATEMENT EXECUTE FUNCTION wait()",
+            )
+            .await;
+    }
+    let later = async |change: &'static str| {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        match change {
+            "message" => store.replay_message(first.id, 3, at(START)).await,
+            "all" => store.replay_from(first.id, 1, at(START)).await,
+            _ => store.delete_webhook(first.id).await,
+        }
+    };
+    for change in ["message", "all", "deletion"] {
+        let known = store.webhook(first.id).await.unwrap().unwrap();
+        let turns = [turn(&known, vec![attempt(3, 0, None)], START)];
+
+        let (written, changed) = tokio::join!(store.record_deliveries(&turns), later(change));
+
+        assert_eq!((written, changed), (Ok(()), Ok(true)), "{change}");
+        store.advance_webhooks(&[advance(&known, 9, &[3])], at(START)).await.unwrap();
+    }
+    assert_eq!(store.webhook(first.id).await, Ok(None));
 }

@@ -155,7 +155,8 @@ async fn who_is_gone_or_silent_is_a_fault_of_the_network() {
 
     let slow = send(&format!("http://127.0.0.2:{port}/")).await;
     drop(silent);
-    let gone = send(&format!("http://127.0.0.2:{port}/")).await;
+    let gone = format!("http://127.0.0.2:{port}/");
+    let gone = post(&gone, "127.0.0.2", Names::of(&[&[]])).await;
 
     assert_eq!(slow, Err(Undelivered::Network(NetworkFault::Timeout)));
     assert_eq!(gone, Err(Undelivered::Network(NetworkFault::Connect)));
