@@ -266,8 +266,7 @@ pub static LIES: [Lie; 29] = [
                 let mut story = liar.story();
                 (story.most, story.proves) = (Some(LEVEL + 3), false);
                 story.garble = Some(|batch| {
-                    let proof = &mut batch.header.consistency_proof;
-                    proof.iter_mut().for_each(|hash| *hash = Hash::of(b"?"));
+                    batch.header.consistency_proof.fill(Hash::of(b"?"));
                 });
             }
             liar.tell(longer(liar, 10));
