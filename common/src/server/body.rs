@@ -37,7 +37,7 @@ const LEFT: u64 = 32 * 1024 * 1024;
 const LEFT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many bytes of bodies may wait in memory at once.
-pub(super) const WAITING: usize = 64 * 1024 * 1024;
+pub(super) const WAITING: usize = 48 * 1024 * 1024;
 
 /// A whole body of at most `MAX` bytes, without a private key in it.
 ///

@@ -14,7 +14,7 @@ use super::room::{Full, Room, Share};
 use super::roster::{Seat, Working};
 
 /// How many bytes of answers may wait in memory until they are taken.
-pub(super) const WAITING: usize = 96 * 1024 * 1024;
+pub(super) const WAITING: usize = 72 * 1024 * 1024;
 
 /// What is shorter fits into what the kernel keeps of a connection.
 const LONG: u64 = 16 * 1024;
