@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Operation, object};
 use crate::export::Scope;
 use crate::leaf::EventType;
-use crate::read::LARGEST;
+use crate::read::{LARGEST, SWITCH};
 use crate::view::EndorsementState;
 
 const FULL: &str = "^sha256:[0-9a-f]{64}$";
@@ -98,7 +98,9 @@ fn in_query(name: &str) -> Value {
         "claimant" | "fingerprint" => json!({ "pattern": FULL, "examples": [FINGERPRINT] }),
         "format" => json!({ "enum": ["json", "ndjson", "csv"], "examples": ["json"] }),
         "page_size" => json!({ "minimum": 1, "maximum": 1000, "examples": [100] }),
-        "proofs" | "raw" => json!({ "examples": [false] }),
+        "proofs" | "raw" | "verbose" => {
+            json!({ "enum": SWITCH.map(|(word, _)| word), "examples": ["false"] })
+        }
         "scope" => {
             let names: Vec<_> = Scope::ALL.iter().map(|(name, _)| *name).collect();
             json!({ "enum": names, "default": "all", "examples": ["keys"] })

@@ -41,8 +41,8 @@ use crate::wire::export::{ExportFilters, ExportHeader, ExportPage};
         ("after" = Option<u64>, Query, description = "Only entries after this id"),
         ("page" = Option<u64>, Query, description = "From 1"),
         ("page_size" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "From 1 to 1000, by default 100; the last page ends at row 10,000"),
-        ("proofs" = Option<bool>, Query, description = "Whether each entry carries its inclusion proof; `json` and `ndjson` only"),
-        ("raw" = Option<bool>, Query, description = "`csv` only: texts that a spreadsheet takes for formulas are shown without `'` in front"),
+        ("proofs" = Option<String>, Query, description = "Whether each entry carries its inclusion proof; `json` and `ndjson` only"),
+        ("raw" = Option<String>, Query, description = "`csv` only: texts that a spreadsheet takes for formulas are shown without `'` in front"),
     ),
     responses(
         (status = 200, description = "The file; `Link` names the next one", content(

@@ -42,7 +42,7 @@ pub(super) async fn healthz() -> Response {
     tag = "node",
     extensions(("x-problems" = json!(["catching_up", "log_unreachable", "signing_paused"]))),
     params(
-        ("verbose" = Option<bool>, Query, description = "List the checks"),
+        ("verbose" = Option<String>, Query, description = "List the checks"),
         ("max_lag" = Option<u64>, Query, description = "On a follower: how many entries it may lack"),
     ),
     responses(

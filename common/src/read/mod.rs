@@ -59,7 +59,7 @@ pub use checkpoint::{CheckpointBoard, CheckpointChoice, CosignedCheckpoint};
 pub use evidence::{EVIDENCE, Latching, href};
 pub use graph::GraphSetup;
 pub use proofs::{consistency_proof, inclusion_proof, root_at};
-pub(crate) use query::LARGEST;
+pub(crate) use query::{LARGEST, SWITCH};
 pub use query::{Paging, Params};
 pub use reads::{Facts, LogFacts, Node, Reads, ReadyAsk, Role, Setup, verified_headers};
 pub use reference::openapi;

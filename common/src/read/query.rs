@@ -26,6 +26,10 @@ pub struct Paging {
 pub(super) const ORDERS: [(&str, Order); 2] =
     [("asc", Order::Ascending), ("desc", Order::Descending)];
 
+/// The words of a switch: `?name` alone turns it on.
+pub(crate) const SWITCH: [(&str, bool); 5] =
+    [("true", true), ("1", true), ("", true), ("false", false), ("0", false)];
+
 /// The last row of a filtered list that can be asked for.
 pub(super) const DEEPEST_ROW: u64 = 10_000;
 
@@ -118,18 +122,15 @@ impl Params {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let found = choices.iter().find(|(word, _)| *word == text);
         found.map(|(_, value)| Some(*value)).ok_or_else(|| {
-            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            let words: Vec<&str> =
+                choices.iter().map(|(word, _)| *word).filter(|word| !word.is_empty()).collect();
             Problem::invalid(name, format!("`{name}` is one of: {}", words.join(", ")))
         })
     }
 
-    /// Whether a switch is given: `?name`, `?name=true` or `?name=1`.
+    /// Whether a switch is given, by a word of [`SWITCH`]; off unless it is.
     pub fn switch(&self, name: &'static str) -> Result<bool, Problem> {
-        let on = self.choice(
-            name,
-            &[("", true), ("true", true), ("1", true), ("false", false), ("0", false)],
-        )?;
-        Ok(on.unwrap_or(false))
+        self.choice(name, &SWITCH).map(Option::unwrap_or_default)
     }
 
     /// `page` and `per_page`, 50 unless given and at most 200.

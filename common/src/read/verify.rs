@@ -12,6 +12,7 @@ use futures_util::stream;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use prometheus::IntGauge;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::answer::{Freshness, accepts, json};
@@ -479,13 +480,16 @@ fn found<T>(result: Result<T, StoreError>) -> Result<Result<T, StoreError>, Stor
     }
 }
 
-/// An empty body asks for everything.
+/// No body asks for everything, and so does `null`.
 fn read_request(headers: &HeaderMap, bytes: &[u8]) -> Result<VerifyRequest, Problem> {
-    if bytes.iter().all(u8::is_ascii_whitespace) {
+    if bytes.is_empty() {
         return Ok(VerifyRequest::default());
     }
     body::require_type(headers, &["application/json"])?;
-    body::strict(bytes)
+    match body::value(bytes)? {
+        Value::Null => Ok(VerifyRequest::default()),
+        value => body::from_value(&value),
+    }
 }
 
 fn is_over(run: &Run) -> bool {
