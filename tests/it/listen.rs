@@ -386,8 +386,8 @@ async fn a_node_that_is_stopped_under_load_answers_what_it_was_asked() {
 async fn ask_until_told_to_go(address: SocketAddr, asked: Arc<AtomicU32>) -> std::io::Result<()> {
     const FAREWELL: Duration = Duration::from_millis(300);
     let mut stream = TcpStream::connect(address).await?;
+    let mut idle_since = Instant::now();
     loop {
-        let idle_since = Instant::now();
         let answer = async {
             stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
             client::answer(&mut stream).await
@@ -399,6 +399,7 @@ async fn ask_until_told_to_go(address: SocketAddr, asked: Arc<AtomicU32>) -> std
             Err(lost) => return Err(lost),
         };
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        idle_since = Instant::now();
         asked.fetch_add(1, Ordering::Relaxed);
         if answer.contains("connection: close\r\n") {
             return Ok(());

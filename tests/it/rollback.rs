@@ -92,6 +92,16 @@ impl Site {
         self.keep(&mirror.head().await.unwrap());
     }
 
+    /// A leader of a few entries and a follower that has them all; both are at rest again.
+    async fn level_at_rest(&self) {
+        let (leader, node) = self.leader("leader", &[], "").await;
+        let follower = self.follower("mirror").await;
+        self.grow(&node, 3).await;
+        self.mirrored(&node).await;
+        assert_eq!(leader.stop().await, Some(0));
+        assert_eq!(follower.stop().await, Some(0));
+    }
+
     /// Asserts that every head that was ever shown lies on what the node serves now.
     async fn assert_one_history(&self, node: &Node) -> u64 {
         self.keep(&node.head().await.unwrap());

@@ -21,6 +21,7 @@ use diogenes_common::wire::node::WellKnown;
 use diogenes_follower::Follower;
 use diogenes_leader::{Leader, Options};
 use diogenes_tests::http::Node;
+pub(crate) use diogenes_tests::process::eventually;
 use diogenes_tests::{postgres, stranger};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -399,17 +400,6 @@ pub(crate) fn consistent(shown: &Value, tree: &TreeRoot) {
     } else {
         assert_eq!(verify_consistency(&first, &second, &proof.hashes), Ok(()), "{shown}");
     }
-}
-
-/// Waits until a condition holds; a test that waits in vain fails.
-pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    for _ in 0..1_800 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("in vain: {what}");
 }
 
 /// Now, as statements say it.

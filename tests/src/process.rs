@@ -383,13 +383,13 @@ fn spawn(command: Command) -> io::Result<Child> {
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(61);
-    let addresses = (0..PORTS).map(|_| {
+    let next = |_| {
         let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
         let port = FIRST_PORT + u16::try_from(next).expect("there are not as many");
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-    });
+    };
     let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
-    addresses.into_iter().find(is_free).expect("a free port")
+    (0..PORTS).map(next).find(is_free).expect("a free port")
 }
 
 /// Waits until a condition holds.

@@ -38,7 +38,8 @@ type StoredWebhook =
 type StoredEntry = (i64, String, Vec<u8>, i64);
 
 /// Has everybody else wait who wants to change this webhook or its messages. Whoever changes both
-/// begins with this, or two of them would wait for each other on PostgreSQL, which ends one.
+/// begins with the webhook, by this or by changing it: in two orders they would wait for each other
+/// on PostgreSQL, which ends one.
 const HOLD: Sql = Sql {
     sqlite: "SELECT 1 FROM local_webhooks WHERE id = $1",
     postgres: "SELECT 1 FROM local_webhooks WHERE id = $1 FOR UPDATE",

@@ -121,6 +121,19 @@ impl Scene {
     async fn mirror(&self, leaders: &[&FakeLeader]) -> Mirror {
         Mirror::start(self.directory.path(), leaders, &self.clock).await
     }
+
+    /// A mirror whose leader sends its first thousand entries and no more, under its newest head.
+    async fn mirror_of_a_thousand(&self, leader: &FakeLeader) -> Mirror {
+        leader.script().most = 100;
+        leader.script().twist = Some(|batch| {
+            if batch.header.after >= 1_000 {
+                batch.leaves.clear();
+            }
+        });
+        let mirror = self.mirror(&[leader]).await;
+        eventually("the first thousand", || mirror.status().tree.size.get() == 1_000).await;
+        mirror
+    }
 }
 
 fn log(size: u64) -> TestLog {
@@ -405,14 +418,7 @@ async fn a_fork_ahead_is_proven_when_the_own_tree_passes_the_head_that_was_kept(
     fork.grow(4_000, "fork");
     let leader = FakeLeader::start(promised.clone(), 1).await;
     // The larger head is shown with a first batch, then the log goes another way.
-    leader.script().most = 100;
-    leader.script().twist = Some(|batch| {
-        if batch.header.after >= 1_000 {
-            batch.leaves.clear();
-        }
-    });
-    let mirror = scene.mirror(&[&leader]).await;
-    eventually("the first thousand", || mirror.status().tree.size.get() == 1_000).await;
+    let mirror = scene.mirror_of_a_thousand(&leader).await;
 
     leader.show(fork.clone(), 2);
     leader.script().twist = None;
@@ -429,14 +435,7 @@ async fn a_head_ahead_that_was_acknowledged_is_kept_again_when_it_is_shown_again
     let mut fork = promised.cut(500);
     fork.grow(1_000, "fork");
     let leader = FakeLeader::start(promised.clone(), 1).await;
-    leader.script().most = 100;
-    leader.script().twist = Some(|batch| {
-        if batch.header.after >= 1_000 {
-            batch.leaves.clear();
-        }
-    });
-    let mirror = scene.mirror(&[&leader]).await;
-    eventually("the first thousand", || mirror.status().tree.size.get() == 1_000).await;
+    let mirror = scene.mirror_of_a_thousand(&leader).await;
     let store = &mirror.shared.store;
     let before = store.kept_heads().await.expect("they read");
     assert_eq!(before.len(), 1);

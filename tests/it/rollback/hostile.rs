@@ -88,12 +88,7 @@ async fn no_invention_of_a_peer_stops_an_honest_leader() {
 #[tokio::test]
 async fn a_start_that_nobody_confirmed_says_so_until_somebody_does() {
     let site = Site::new();
-    let (leader, node) = site.leader("leader", &[], "").await;
-    let follower = site.follower("mirror").await;
-    site.grow(&node, 3).await;
-    site.mirrored(&node).await;
-    assert_eq!(leader.stop().await, Some(0));
-    assert_eq!(follower.stop().await, Some(0));
+    site.level_at_rest().await;
 
     let (mut leader, node) = site.leader("leader", &[], &site.peers()).await;
     leader.ready(&node).await;

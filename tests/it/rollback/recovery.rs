@@ -153,12 +153,7 @@ async fn a_leader_does_not_recover_while_one_runs_there() {
 #[tokio::test]
 async fn a_leader_without_its_guard_signs_as_soon_as_every_peer_has_answered() {
     let site = Site::new();
-    let (leader, node) = site.leader("leader", &[], "").await;
-    let follower = site.follower("mirror").await;
-    site.grow(&node, 3).await;
-    site.mirrored(&node).await;
-    assert_eq!(leader.stop().await, Some(0));
-    assert_eq!(follower.stop().await, Some(0));
+    site.level_at_rest().await;
     remove(&site.machine, "leader", |name| name == "signed-guard");
 
     let (mut leader, node) = site.leader("leader", &[], &site.peers()).await;
