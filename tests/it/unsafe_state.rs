@@ -9,7 +9,9 @@ use diogenes_tests::leaders::{
 };
 use diogenes_tests::process::{Ended, Machine, free_address};
 use diogenes_tests::{postgres, stranger};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::site::now;
 
 const NODE: &str = env!("CARGO_BIN_EXE_diogenes-node");
 
@@ -137,6 +139,30 @@ async fn an_older_copy_of_the_database_is_not_served() {
     let ended = refused(&machine, "leader", &[]);
 
     assert!(ended.errors.contains("self_rolled_back"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn no_head_is_older_than_the_newest_one_that_was_signed() {
+    let machine = Machine::new(NODE);
+    let (leader, node) = serve(&machine, "leader", &[]).await;
+    grow(&node, 3).await;
+    assert_eq!(leader.stop().await, Some(0));
+    // What a heartbeat signed and the copy of the database lacks; the clock was set back since.
+    let file = machine.data("leader").join("signed-guard");
+    let mut guard: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let signed = now().plus_millis(90_000);
+    guard["timestamp"] = json!(signed);
+    fs::write(&file, guard.to_string()).unwrap();
+
+    // A start that signs nothing new does not forget it.
+    let (leader, _) = serve(&machine, "leader", &[]).await;
+    assert_eq!(leader.stop().await, Some(0));
+    let (leader, node) = serve(&machine, "leader", &[]).await;
+    grow(&node, 1).await;
+
+    let head = node.head().await.unwrap();
+    assert!(head.timestamp >= signed, "{} below {signed}", head.timestamp);
+    assert_eq!(leader.stop().await, Some(0));
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ attacks! {
     export_flood, Leader, "exports of 1,000 entries with proofs", work::exports;
     event_streams, Leader, "512 event streams", work::event_streams;
     mirror_idle, Follower, "10,000 connections that say nothing", connections::idle;
-    mirror_bombs, Follower, "its leader's batches are zstd that unpacks to 1 GiB", hostile::bombs;
+    mirror_bombs, Follower, "its leader's batches are zstd and gzip that unpack to 1 GiB",
+        hostile::bombs;
     bad_checkpoints, Witness, "checkpoints whose signature does not verify",
         work::bad_checkpoints;
     witness_slow_heads, Witness, "heads a byte at a time on 2,000 connections",

@@ -1,7 +1,7 @@
 //! A leader that answers its follower with bombs.
 //!
-//! It tells a true story at first, through a door of its own; once it is armed, each batch is a few
-//! kilobytes that unpack to a gibibyte.
+//! It tells a true story at first, through a door of its own; once it is armed, each batch is little
+//! that unpacks to a gibibyte.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -31,7 +30,7 @@ use crate::wire::Field;
 const BOOK: u64 = 2_000;
 
 /// What a bomb unpacks to.
-const BOMB: usize = 1024 * 1024 * 1024;
+const BOMB: u64 = 1024 * 1024 * 1024;
 
 /// The leader and its door.
 pub(crate) struct Lure {
@@ -43,7 +42,8 @@ pub(crate) struct Lure {
 
 struct Door {
     leader: Node,
-    bomb: Vec<u8>,
+    /// One of each coding.
+    bombs: [(&'static str, Vec<u8>); 2],
     is_armed: AtomicBool,
     thrown: AtomicU64,
 }
@@ -56,7 +56,7 @@ impl Lure {
         let liar = Liar::start(book).await;
         let door = Arc::new(Door {
             leader: liar.node(),
-            bomb: bomb()?,
+            bombs: bombs_of_each_coding()?,
             is_armed: AtomicBool::new(false),
             thrown: AtomicU64::new(0),
         });
@@ -87,12 +87,14 @@ impl Drop for Lure {
     }
 }
 
-/// Spaces, packed a mebibyte at a time: nothing here holds it unpacked.
-fn bomb() -> anyhow::Result<Vec<u8>> {
+/// Spaces, packed a piece at a time: nothing here holds them unpacked.
+fn bombs_of_each_coding() -> anyhow::Result<[(&'static str, Vec<u8>); 2]> {
     use std::io::{Read as _, copy, repeat};
-    let mut encoder = zstd::Encoder::new(Vec::new(), 1)?;
-    copy(&mut repeat(b' ').take(BOMB as u64), &mut encoder)?;
-    encoder.finish().context("memory takes what is written")
+    let mut zstd = zstd::Encoder::new(Vec::new(), 1)?;
+    copy(&mut repeat(b' ').take(BOMB), &mut zstd)?;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    copy(&mut repeat(b' ').take(BOMB), &mut gzip)?;
+    Ok([("zstd", zstd.finish()?), ("gzip", gzip.finish()?)])
 }
 
 async fn pass(State(door): State<Arc<Door>>, method: Method, uri: Uri) -> Response {
@@ -100,9 +102,10 @@ async fn pass(State(door): State<Arc<Door>>, method: Method, uri: Uri) -> Respon
     let mut response = Response::default();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if door.is_armed.load(Ordering::Relaxed) && path.starts_with("/api/v1/log/replicate") {
-        door.thrown.fetch_add(1, Ordering::Relaxed);
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
-        *response.body_mut() = Body::from(door.bomb.clone());
+        let is_odd = door.thrown.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        let (coding, bomb) = &door.bombs[usize::from(is_odd)];
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+        *response.body_mut() = Body::from(bomb.clone());
         return response;
     }
     match door.leader.ask(method, path, None).await {

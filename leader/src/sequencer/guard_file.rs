@@ -33,7 +33,8 @@ pub(crate) struct SignedGuard {
     pub(crate) tree_size: TreeSize,
     /// Its root.
     pub(crate) root: Hash,
-    /// Its time.
+    /// The newest time that was signed: that head's, or a later one where the database lacks a head
+    /// of the same size.
     pub(crate) timestamp: Timestamp,
 }
 

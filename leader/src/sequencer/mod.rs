@@ -101,8 +101,8 @@ pub(crate) struct Sequencer {
     queue: VecDeque<Box<dyn Job>>,
     jobs: mpsc::Receiver<Box<dyn Job>>,
     signing: watch::Receiver<Option<NotSigning>>,
-    /// The times of own heads that others showed.
-    shown: Arc<AtomicI64>,
+    /// No head is stamped below this: the guard's time, and those of own heads that others showed.
+    floor: Arc<AtomicI64>,
 }
 
 struct SignedNote {
@@ -132,7 +132,7 @@ impl Sequencer {
             queue: VecDeque::new(),
             jobs: waiting,
             signing: may_sign,
-            shown: floor.clone(),
+            floor: floor.clone(),
             parts,
         };
         if sequencer.parts.not_signing.is_none() {
@@ -213,10 +213,7 @@ impl Sequencer {
             }
         }
         let clock = &*self.parts.clock;
-        let shown = Timestamp::from_millis(self.shown.load(Ordering::Acquire));
-        let newest = self.committed.timestamp.max(self.parts.floor);
-        let newest = shown.map_or(newest, |shown| newest.max(shown));
-        let now = match self.parts.clock_guard.stamp(clock, newest) {
+        let now = match self.parts.clock_guard.stamp(clock, self.newest()) {
             Ok(now) => now,
             Err(step) => {
                 tracing::warn!(%step, "nothing is stamped until the clock is right");
@@ -246,6 +243,13 @@ impl Sequencer {
             (made, next) = self.persist(now, batch).await?;
         }
         Ok(made)
+    }
+
+    /// The newest time that was signed, as far as this leader knows.
+    fn newest(&self) -> Timestamp {
+        let committed = self.committed.timestamp;
+        let floor = Timestamp::from_millis(self.floor.load(Ordering::Acquire));
+        floor.map_or(committed, |floor| committed.max(floor))
     }
 
     fn setting(&self, now: Timestamp) -> Setting {
@@ -378,6 +382,7 @@ impl Sequencer {
     /// Signs what is committed and shows it to readers.
     async fn publish(&mut self, fresh: batch::Tiles) -> Result<Arc<Snapshot>, Failure> {
         let head = self.committed.clone();
+        let timestamp = self.newest();
         self.parts
             .guard
             .publish(SignedGuard {
@@ -385,7 +390,7 @@ impl Sequencer {
                 log_id: self.log_id,
                 tree_size: head.tree_size,
                 root: head.root_hash,
-                timestamp: head.timestamp,
+                timestamp,
             })
             .await
             .map_err(|error| {
@@ -473,7 +478,7 @@ impl Sequencer {
             return Err(CommitError::NotLeader);
         }
         // What was published may be newer than what the database kept: a heartbeat without entries.
-        self.parts.floor = self.parts.floor.max(self.committed.timestamp);
+        self.floor.fetch_max(self.committed.timestamp.millis(), Ordering::AcqRel);
         self.chain = opened.chain;
         self.committed = opened.head;
         self.writer = opened.writer;

@@ -194,7 +194,7 @@ async fn serve(
         clock,
         floor: guard.map_or(epoch, |guard| guard.timestamp),
         guard: keeper,
-        heartbeat: Duration::from_secs(60),
+        heartbeat: Duration::from_secs(2),
         published,
         metrics: Arc::new(Metrics::default()),
         not_signing: reason,

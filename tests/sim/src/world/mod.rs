@@ -158,6 +158,9 @@ enum Other {
     Older,
     /// The same, with a data directory that has no guard.
     OlderWithoutGuard,
+    /// The same entries at an earlier time, as of a copy that lacks heartbeats alone, while the leader
+    /// is down and its clock is set back.
+    Earlier,
     /// A history that parts from the signed one, while the leader is down.
     Forked,
     /// Another last entry, under the running leader.
@@ -669,11 +672,7 @@ impl World {
                         Faults { is_down: false, lost_answer, limbo, disk };
                     self.soon(500, 5_000, Event::Mend);
                 }
-                4 => {
-                    let by = i64::try_from(self.rng.between(0, 400_000)).unwrap_or(0) - 200_000;
-                    self.clock.offset.store(by, Ordering::Relaxed);
-                    self.soon(500, 9_000, Event::SetClock);
-                }
+                4 => self.set_clock(-200_000, 200_000),
                 5 if self.zombie.is_none() && self.put_away.is_none() => {
                     let next = Process::start(&self.store, &self.clock, None);
                     self.zombie = Some(std::mem::replace(&mut self.process, next));
@@ -683,6 +682,7 @@ impl World {
                     let by = *self.rng.pick(&[
                         Other::Older,
                         Other::OlderWithoutGuard,
+                        Other::Earlier,
                         Other::Forked,
                         Other::OtherLast,
                         Other::Later,
@@ -724,6 +724,13 @@ impl World {
         self.process = Process::start(&self.store, &self.clock, accepted.then_some(size));
     }
 
+    /// Sets the leader's clock wrong by so many milliseconds, for a while.
+    fn set_clock(&mut self, least: i64, most: i64) {
+        let by = self.rng.between(0, most.abs_diff(least));
+        self.clock.offset.store(least.saturating_add_unsigned(by), Ordering::Relaxed);
+        self.soon(500, 9_000, Event::SetClock);
+    }
+
     /// Puts another database in the place of the newest one, which is kept.
     fn replace(&mut self, by: Other) {
         if self.put_away.is_some() || self.evil.is_some() {
@@ -742,17 +749,27 @@ impl World {
         if forget_guard {
             disk::remove_file(Path::new(HOME).join("signed-guard")).ok();
         }
+        if matches!(by, Other::Earlier) {
+            self.set_clock(-50_000, 0);
+        }
         self.soon(4_000, 12_000, Event::BringBack { forget_guard });
     }
 
     fn other(&mut self, by: Other, newest: &Database) -> Option<Database> {
         let guard = SignedGuard::read(Path::new(HOME)).ok().flatten();
-        let signed = guard.map_or(u64::MAX, |guard| guard.tree_size.get());
+        let signed = guard.as_ref().map_or(u64::MAX, |guard| guard.tree_size.get());
         match by {
             // What is older than the guard, the guard tells; it may trail by a second.
             Other::Older | Other::OlderWithoutGuard => {
                 let mut older = self.backups.iter().rev().filter(|old| old.size() < signed);
                 older.next().cloned()
+            }
+            Other::Earlier => {
+                // What the guard did not see yet, it cannot tell.
+                guard.filter(|guard| guard.timestamp == newest.state.timestamp)?;
+                let mut earlier = newest.clone();
+                earlier.state.timestamp = newest.leaves.last()?.timestamp();
+                Some(earlier)
             }
             Other::Forked => {
                 let from = self.rng.between(1, newest.size().min(signed).checked_sub(1)?.max(1));
