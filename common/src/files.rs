@@ -248,8 +248,14 @@ impl DataDir {
     }
 
     /// Takes the lock that keeps a second process out; waits up to `patience` for it.
+    ///
+    /// A process that was killed may have named files here and not come to making that durable: it
+    /// is durable then, before anything is built upon it.
     pub fn lock(&self, patience: Duration) -> Result<FileLock, FileError> {
-        FileLock::acquire(&self.file("lock"), patience)
+        let path = self.file("lock");
+        let lock = FileLock::acquire(&path, patience)?;
+        sync_parent(&path)?;
+        Ok(lock)
     }
 
     /// The key of the node's own sessions: one that was given must be long enough; without one,
@@ -324,18 +330,21 @@ impl FileLock {
     }
 }
 
-/// Makes the directory for its owner alone (0700), or checks that it is.
+/// Makes the directory for its owner alone (0700), durably, or checks that it is.
 ///
 /// An empty directory that is open to others is closed: systemd and containers make them so, and
 /// nothing in it could have been read.
 pub fn private_dir(path: &Path) -> Result<(), FileError> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let is_missing = |place: &&Path| place.parent().is_some() && !fs::exists(place);
+            let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(path)
                 .map_err(FileError::io("make", path))?;
+            missing.into_iter().try_for_each(sync_parent)?;
             fs::metadata(path).map_err(FileError::io("open", path))?
         }
         other => other.map_err(FileError::io("open", path))?,

@@ -135,6 +135,10 @@ impl Disk {
         self.names.retain(|path, _| !path.starts_with(root));
         self.durable.retain(|path, _| !path.starts_with(root));
         for (path, file) in names.into_iter().filter(|(path, _)| path.starts_with(root)) {
+            // What is in a directory goes with it.
+            if path.parent().is_none_or(|parent| !self.names.contains_key(parent)) {
+                continue;
+            }
             let node = &mut self.files[file];
             node.bytes = left_of(&node.synced, &node.bytes, rng);
             node.synced = node.bytes.clone();
@@ -224,7 +228,10 @@ pub(crate) fn restore(root: &Path, copy: &BTreeMap<PathBuf, Option<Vec<u8>>>) {
 pub(crate) fn durable(path: &Path) -> Option<Vec<u8>> {
     DISK.with_borrow(|disk| {
         let file = *disk.durable.get(path)?;
-        Some(disk.files[file].synced.clone())
+        let mut places = path.ancestors().filter(|place| place.parent().is_some());
+        places
+            .all(|place| disk.durable.contains_key(place))
+            .then(|| disk.files[file].synced.clone())
     })
 }
 
@@ -469,7 +476,7 @@ impl Permissions {
     }
 }
 
-/// Makes directories: durable at once, since they are made once and are no part of what is tested.
+/// Makes directories, with those above them.
 pub struct DirBuilder;
 
 #[allow(missing_docs)]
@@ -488,11 +495,12 @@ impl DirBuilder {
 
     pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = path.as_ref();
+        let missing: Vec<_> = path.ancestors().take_while(|place| !exists(place)).collect();
         DISK.with_borrow_mut(|disk| {
-            disk.change(path)?;
-            let file = disk.make(path, Node { is_directory: true, ..Node::default() });
-            disk.moves.pop();
-            disk.durable.insert(path.to_owned(), file);
+            for place in missing.into_iter().rev() {
+                disk.change(place)?;
+                disk.make(place, Node { is_directory: true, ..Node::default() });
+            }
             Ok(())
         })
     }

@@ -64,4 +64,4 @@ mod metrics;
 
 pub mod world;
 
-pub use world::{Outcome, Violation, run};
+pub use world::{Outcome, Violation, killed_then_cut_off, run};

@@ -83,13 +83,15 @@ impl Home {
         interrupt: Arc<dyn Interrupt>,
     ) -> Result<Self, StateError> {
         let directory = DataDir::open(path, Role::Witness)?;
-        let lock = FileLock::acquire(&directory.file(LOCK), PATIENCE)?;
+        let lock = directory.lock(PATIENCE)?;
         let files = Files::of(&directory);
         let key = match files.begun()? {
             Begun::Whole => read_key(&files.key)?,
             Begun::Unnamed => {
                 let key = read_key(&files.new_key)?;
                 files.cosigner_of(&key)?;
+                // Whoever wrote the line may not have come to making it durable.
+                files.sync_index()?;
                 files.name_key(&*interrupt)?;
                 key
             }
@@ -367,6 +369,9 @@ impl Files {
         if is_current && length == reached.offset {
             return Ok(());
         }
+        // Whoever wrote the state file may not have come to making its name durable: a power cut
+        // after the next line would bring the one before it back.
+        sync_parent(&self.state)?;
         if self.compare(reached)? {
             self.roll_forward(reached)?;
         }

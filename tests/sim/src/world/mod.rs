@@ -8,6 +8,8 @@ mod quorum;
 mod truth;
 mod witness;
 
+pub use witness::killed_then_cut_off;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;

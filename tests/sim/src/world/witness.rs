@@ -297,3 +297,30 @@ impl Witness {
         &self.path
     }
 }
+
+/// Begins a witness whose process is killed at its operation `killed`; the next one goes on until
+/// the power fails at its operation `cut`, after which chance says what the disk kept. Says what
+/// keeps the third one from going on, if anything does.
+pub fn killed_then_cut_off(killed: u64, cut: u64, chance: u64) -> Result<(), String> {
+    let home = Path::new("/sim/witness");
+    let now = Timestamp::from_millis(0).expect("1970 is a time");
+    let keep = |lines: std::ops::Range<u64>| -> Result<(), StateError> {
+        let home = Arc::new(Home::open(home, None, || Ok([7; 32]), now, Arc::new(Uninterrupted))?);
+        let origin = LogName::from(&"log.example/sim".parse().expect("a name"));
+        let lock = OriginLock::acquire(&home, &origin, Duration::ZERO)?;
+        for size in lines {
+            lock.forget(TreeRoot { size: book::size(size), hash: Hash::of(b"a tree") }, now)?;
+        }
+        Ok(())
+    };
+    disk::reset();
+    disk::cut_after(home, killed);
+    let _killed = keep(1..3);
+    disk::kill(home);
+    disk::cut_after(home, cut);
+    match keep(3..5) {
+        Err(error) if !disk::is_dead(home) => return Err(format!("after the kill: {error}")),
+        _ => disk::power_cut(home, &mut Rng::new(chance)),
+    }
+    keep(5..6).map_err(|error| format!("after the power cut: {error}"))
+}
