@@ -236,7 +236,7 @@ fn one_line_each(text: &str) -> String {
     paragraphs.map(|words| words.join(" ")).collect::<Vec<_>>().join("\n\n")
 }
 
-/// Bytes are binary, not lists of numbers.
+/// Bytes are binary, not lists of numbers, and a body that may be missing is not `null`.
 fn bodies(operation: &mut Operation<'_>) {
     let mut contents = Vec::new();
     for (name, member) in &mut *operation.members {
@@ -253,6 +253,12 @@ fn bodies(operation: &mut Operation<'_>) {
         let is_bytes = media["schema"]["type"] == "array";
         if is_bytes && !media_type.ends_with("json") {
             media["schema"] = json!({ "type": "string", "format": "binary" });
+        }
+        let optional = media["schema"].get_mut("oneOf").and_then(Value::as_array_mut);
+        if let Some([shape, null]) = optional.map(Vec::as_mut_slice)
+            && null["type"] == "null"
+        {
+            media["schema"] = shape.take();
         }
     }
 }

@@ -12,7 +12,6 @@ use futures_util::stream;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use prometheus::IntGauge;
-use serde_json::Value;
 use tokio::sync::watch;
 
 use super::answer::{Freshness, accepts, json};
@@ -480,16 +479,13 @@ fn found<T>(result: Result<T, StoreError>) -> Result<Result<T, StoreError>, Stor
     }
 }
 
-/// No body asks for everything, and so does `null`.
+/// No body asks for everything.
 fn read_request(headers: &HeaderMap, bytes: &[u8]) -> Result<VerifyRequest, Problem> {
     if bytes.is_empty() {
         return Ok(VerifyRequest::default());
     }
     body::require_type(headers, &["application/json"])?;
-    match body::value(bytes)? {
-        Value::Null => Ok(VerifyRequest::default()),
-        value => body::from_value(&value),
-    }
+    body::strict(bytes)
 }
 
 fn is_over(run: &Run) -> bool {

@@ -12,7 +12,7 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use diogenes_common::disk::{self, File};
-use diogenes_common::files::{self, private_dir, sync_parent};
+use diogenes_common::files::{self, private_dir};
 
 use super::open::io_error;
 use super::standing::{Cosigned, LogState};
@@ -33,7 +33,6 @@ impl Home {
         let directory = self.path().join(DIRECTORY);
         if !disk::exists(&directory) {
             private_dir(&directory)?;
-            sync_parent(&directory)?;
         }
         let bytes = serde_json::to_vec(refreshed).map_err(|_| damaged(&path))?;
         Ok(files::replace(&path, &bytes)?)
