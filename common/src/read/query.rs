@@ -128,7 +128,7 @@ impl Params {
         })
     }
 
-    /// Whether a switch is given, by a word of [`SWITCH`]; off unless it is.
+    /// Whether a switch is given: `?name`, `?name=true` or `?name=1`.
     pub fn switch(&self, name: &'static str) -> Result<bool, Problem> {
         self.choice(name, &SWITCH).map(Option::unwrap_or_default)
     }
