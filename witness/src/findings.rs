@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use diogenes_common::evidence::{self, Evidence};
-use diogenes_common::files::{self, FileError, private_dir};
+use diogenes_common::files::{self, FileError, private_dir, sync_parent};
 use diogenes_common::merkle::Hash;
 use diogenes_common::statement::Refusal;
 
@@ -56,7 +56,10 @@ pub fn keep_evidence(
     private_dir(&directory)?;
     let name = format!("{}-{}.json", evidence.kind().as_str(), &Hash::of(identity).to_hex()[..16]);
     let path = directory.join(name);
-    if !path.exists() {
+    if path.exists() {
+        // Whoever wrote it may not have come to making its name durable.
+        sync_parent(&path)?;
+    } else {
         let kept = fs::read_dir(&directory).map_err(io_error("list", &directory))?.count();
         if kept >= MAX_EVIDENCE_FILES {
             return Ok(None);
