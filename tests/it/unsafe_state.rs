@@ -22,6 +22,13 @@ fn refused(machine: &Machine, name: &str, variables: &[(&str, &str)]) -> Ended {
     ended
 }
 
+/// Starts a leader, which is at rest again with three more entries.
+async fn serve_a_while(machine: &Machine, name: &str) {
+    let (leader, node) = serve(machine, name, &[]).await;
+    grow(&node, 3).await;
+    assert_eq!(leader.stop().await, Some(0));
+}
+
 #[tokio::test]
 async fn a_second_leader_in_the_same_directory_does_not_start() {
     let machine = Machine::new(NODE);
@@ -81,9 +88,7 @@ async fn of_two_leaders_that_know_nothing_of_each_other_one_commits() {
 #[tokio::test]
 async fn a_deleted_database_is_not_made_anew() {
     let machine = Machine::new(NODE);
-    let (leader, node) = serve(&machine, "leader", &[]).await;
-    grow(&node, 3).await;
-    assert_eq!(leader.stop().await, Some(0));
+    serve_a_while(&machine, "leader").await;
     delete_database(&machine, "leader");
 
     let ended = refused(&machine, "leader", &[]);
@@ -94,9 +99,7 @@ async fn a_deleted_database_is_not_made_anew() {
 #[tokio::test]
 async fn without_its_guard_a_leader_signs_nothing_until_the_operator_vouches_for_the_size() {
     let machine = Machine::new(NODE);
-    let (leader, node) = serve(&machine, "leader", &[]).await;
-    grow(&node, 3).await;
-    assert_eq!(leader.stop().await, Some(0));
+    serve_a_while(&machine, "leader").await;
     fs::remove_file(machine.data("leader").join("signed-guard")).unwrap();
 
     let address = free_address();
@@ -126,13 +129,9 @@ async fn without_its_guard_a_leader_signs_nothing_until_the_operator_vouches_for
 #[tokio::test]
 async fn an_older_copy_of_the_database_is_not_served() {
     let machine = Machine::new(NODE);
-    let (leader, node) = serve(&machine, "leader", &[]).await;
-    grow(&node, 3).await;
-    assert_eq!(leader.stop().await, Some(0));
+    serve_a_while(&machine, "leader").await;
     copy_database(&machine, "leader", "copy");
-    let (leader, node) = serve(&machine, "leader", &[]).await;
-    grow(&node, 3).await;
-    assert_eq!(leader.stop().await, Some(0));
+    serve_a_while(&machine, "leader").await;
     delete_database(&machine, "leader");
     copy_database(&machine, "copy", "leader");
 
@@ -144,9 +143,7 @@ async fn an_older_copy_of_the_database_is_not_served() {
 #[tokio::test]
 async fn no_head_is_older_than_the_newest_one_that_was_signed() {
     let machine = Machine::new(NODE);
-    let (leader, node) = serve(&machine, "leader", &[]).await;
-    grow(&node, 3).await;
-    assert_eq!(leader.stop().await, Some(0));
+    serve_a_while(&machine, "leader").await;
     // What a heartbeat signed and the copy of the database lacks; the clock was set back since.
     let file = machine.data("leader").join("signed-guard");
     let mut guard: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -169,9 +166,7 @@ async fn no_head_is_older_than_the_newest_one_that_was_signed() {
 async fn the_database_of_another_log_is_not_served() {
     let machine = Machine::new(NODE);
     for name in ["leader", "other"] {
-        let (leader, node) = serve(&machine, name, &[]).await;
-        grow(&node, 3).await;
-        assert_eq!(leader.stop().await, Some(0));
+        serve_a_while(&machine, name).await;
     }
     delete_database(&machine, "leader");
     copy_database(&machine, "other", "leader");

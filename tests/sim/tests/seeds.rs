@@ -1,4 +1,5 @@
-//! A few seeds, the same in every run; `tests/sim/README.md` says how to run more.
+//! A few seeds and every pair of cuts, the same in every run; `tests/sim/README.md` says how to run
+//! more.
 
 use diogenes_sim::{killed_then_cut_off, run};
 
@@ -20,8 +21,10 @@ fn a_seed_replays_exactly() {
 
 #[test]
 fn a_kill_and_then_a_power_cut_at_any_two_operations_stop_no_witness() {
-    for killed in 0..30 {
-        for cut in 0..30 {
+    // Making a witness and two lines takes 42 operations.
+    const OPERATIONS: u64 = 44;
+    for killed in 0..OPERATIONS {
+        for cut in 0..OPERATIONS {
             for chance in 0..16 {
                 let goes_on = killed_then_cut_off(killed, cut, chance);
                 assert_eq!(goes_on, Ok(()), "killed at {killed}, cut at {cut}, chance {chance}");

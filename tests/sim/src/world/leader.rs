@@ -194,6 +194,7 @@ async fn serve(
         clock,
         floor: guard.map_or(epoch, |guard| guard.timestamp),
         guard: keeper,
+        // Often, so that a copy may lack some.
         heartbeat: Duration::from_secs(2),
         published,
         metrics: Arc::new(Metrics::default()),
